@@ -1,0 +1,321 @@
+package cache
+
+import (
+	"fmt"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+)
+
+// Options bound a Pool. Zero means no bound; a negative bound panics in
+// NewPool.
+type Options[K comparable, V any] struct {
+	MaxKeys   int   // keys, those that have run empty included
+	MaxPerKey int   // values under one key
+	MaxBytes  int64 // sum of Item.Size
+
+	// Dropped, if not nil, is told of every value that leaves the pool other
+	// than through Take: once each, after the pool's locks are released, in
+	// the goroutine whose call caused it. It may call the pool.
+	Dropped func(key K, value V, why Cause)
+}
+
+// Cause says why a value left the pool.
+type Cause int
+
+const (
+	Expired Cause = iota + 1 // its time was over
+	Evicted                  // a bound was reached
+	Refused                  // a pick function answered Drop
+	Removed                  // Remove or RemoveIf
+)
+
+// String is the name of the cause in lower case.
+func (c Cause) String() string {
+	switch c {
+	case Expired:
+		return "expired"
+	case Evicted:
+		return "evicted"
+	case Refused:
+		return "refused"
+	case Removed:
+		return "removed"
+	}
+	return fmt.Sprintf("Cause(%d)", int(c))
+}
+
+// Verdict is a pick function's answer about one value.
+type Verdict int
+
+const (
+	Skip  Verdict = iota // leave it and look at the next older one
+	Take                 // take it out and stop
+	Share                // leave it in, return it and stop
+	Drop                 // take it out, tell Dropped, and look further
+)
+
+// An Item is a value and what the pool must know of it. An Item that Take
+// returned may be put back under the same key and regains its old place in the
+// order; as long as it is out, it is not in the pool in any way.
+type Item[V any] struct {
+	Value   V
+	Size    int64     // bytes, at least 0; counted against Options.MaxBytes
+	Expires time.Time // zero: never
+
+	seq uint64 // place in the order, given by the first Put; 0: none yet
+}
+
+// A Pool keeps values under keys until they are taken, expire or have to make
+// room. It is safe for concurrent use. Make one with NewPool.
+//
+// Bounds hold whenever no call is in progress; while calls run, each may
+// exceed them by the one key or value it brings. A pool with 1024 keys or more
+// (or no bound on keys) is divided into shards by a hash of the key, which has
+// two effects: the key that makes room is chosen within a shard, and up to a
+// 32nd of MaxBytes may remain unused.
+//
+// Which key makes room is chosen after SIEVE (Zhang et al., NSDI 2024): the
+// oldest key that was not touched since the hand last passed it; an empty key
+// goes first. It scans like a FIFO and hits like an LRU, and a hit writes one
+// flag instead of moving a list node.
+type Pool[K comparable, V any] struct {
+	opts   Options[K, V]
+	seed   maphash.Seed
+	shards []shard[K, V]
+	slack  int64 // bytes a shard may hold reserved without using them
+
+	keys     atomic.Int64 // keys in all shards
+	reserved atomic.Int64 // bytes in all shards, slack included
+}
+
+const (
+	shardCount    = 16   // a power of two
+	shardFromKeys = 1024 // fewer keys are not worth dividing
+	slackParts    = 32   // MaxBytes / slackParts may stay unused
+)
+
+// NewPool makes an empty pool.
+func NewPool[K comparable, V any](opts Options[K, V]) *Pool[K, V] {
+	if opts.MaxKeys < 0 || opts.MaxPerKey < 0 || opts.MaxBytes < 0 {
+		panic("cache: negative bound in Options")
+	}
+	p := &Pool[K, V]{opts: opts, seed: maphash.MakeSeed()}
+	n := 1
+	if opts.MaxKeys == 0 || opts.MaxKeys >= shardFromKeys {
+		n = shardCount
+		p.slack = opts.MaxBytes / slackParts / shardCount
+	}
+	p.shards = make([]shard[K, V], n)
+	for i := range p.shards {
+		p.shards[i].pool = p
+		p.shards[i].byHash = make(map[uint64]*node[K, V])
+	}
+	return p
+}
+
+// Put adds an item as the newest of its key, or at its old place if Take had
+// returned it. At a bound the key's oldest value, or another key, makes room.
+// An item larger than MaxBytes is dropped at once, as evicted.
+func (p *Pool[K, V]) Put(key K, item Item[V]) {
+	var out drops[K, V]
+	if p.opts.MaxBytes > 0 && item.Size > p.opts.MaxBytes {
+		out.add(key, item.Value, Evicted)
+		p.tell(&out)
+		return
+	}
+	s, hash := p.shard(key)
+	s.put(hash, key, &item, &out)
+	if p.over() {
+		p.makeRoom(s, &out)
+	}
+	p.tell(&out)
+}
+
+// Take looks at the key's values from the newest to the oldest and returns the
+// first that is not past its time and that pick wants. Expired values on the
+// way are dropped. A nil pick takes. Skipped values stay where they are.
+//
+// pick runs under a lock: it must be quick and must not call the pool.
+func (p *Pool[K, V]) Take(key K, now time.Time, pick func(V) Verdict) (Item[V], bool) {
+	var out drops[K, V]
+	s, hash := p.shard(key)
+	var item Item[V]
+	ok := s.take(hash, key, now, pick, &item, &out)
+	p.tell(&out)
+	return item, ok
+}
+
+// Newest returns the newest value of the key for which look says true,
+// whatever its age, and leaves it in the pool. A nil look accepts. It runs
+// under a lock, as a pick function does.
+func (p *Pool[K, V]) Newest(key K, look func(V) bool) (V, bool) {
+	item, ok := p.Take(key, time.Time{}, func(v V) Verdict {
+		if look == nil || look(v) {
+			return Share
+		}
+		return Skip
+	})
+	return item.Value, ok
+}
+
+// Remove takes the first value out for which match says true, from the newest
+// to the oldest, and tells Dropped. match runs under a lock.
+func (p *Pool[K, V]) Remove(key K, match func(V) bool) bool {
+	var out drops[K, V]
+	s, hash := p.shard(key)
+	var item Item[V]
+	ok := s.take(hash, key, time.Time{}, func(v V) Verdict {
+		if match(v) {
+			return Take
+		}
+		return Skip
+	}, &item, &out)
+	if ok {
+		out.add(key, item.Value, Removed)
+	}
+	p.tell(&out)
+	return ok
+}
+
+// RemoveIf takes all values out for which match says true, tells Dropped and
+// returns how many there were. It walks the whole pool; match runs under a
+// lock. Keys that are or become empty are forgotten.
+func (p *Pool[K, V]) RemoveIf(match func(K, V) bool) int {
+	return p.sweep(func(n *node[K, V], i int) (Cause, bool) {
+		return Removed, match(n.key, n.items[i].Value)
+	})
+}
+
+// Sweep drops what has expired and returns how many there were. It walks the
+// whole pool, and forgets the keys that are or become empty.
+func (p *Pool[K, V]) Sweep(now time.Time) int {
+	return p.sweep(func(n *node[K, V], i int) (Cause, bool) {
+		return Expired, n.items[i].expired(now)
+	})
+}
+
+// Usage is how full a pool is.
+type Usage struct {
+	Keys  int   // keys that have values
+	Items int   // values
+	Bytes int64 // sum of their sizes
+}
+
+// Usage counts, one shard after the other.
+func (p *Pool[K, V]) Usage() Usage {
+	var u Usage
+	for i := range p.shards {
+		p.shards[i].addTo(&u)
+	}
+	return u
+}
+
+// String shows how full the pool is, and never what is in it.
+func (p *Pool[K, V]) String() string {
+	if p == nil {
+		return "cache.Pool(nil)"
+	}
+	u := p.Usage()
+	return fmt.Sprintf("cache.Pool(%d keys, %d items, %d bytes)", u.Keys, u.Items, u.Bytes)
+}
+
+// Format writes String for every verb, so that no verb reaches the values.
+func (p *Pool[K, V]) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.String()) }
+
+// String shows an item's size and expiry, and never its value.
+func (i Item[V]) String() string {
+	expires := "never expires"
+	if !i.Expires.IsZero() {
+		expires = "expires " + i.Expires.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("cache.Item(%d bytes, %s)", i.Size, expires)
+}
+
+// Format writes String for every verb.
+func (i Item[V]) Format(f fmt.State, _ rune) { fmt.Fprint(f, i.String()) }
+
+func (i *Item[V]) expired(now time.Time) bool {
+	return !i.Expires.IsZero() && !now.Before(i.Expires)
+}
+
+func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint64) {
+	hash := maphash.Comparable(p.seed, key)
+	// The map within the shard uses the low bits of the hash.
+	return &p.shards[hash>>32&uint64(len(p.shards)-1)], hash
+}
+
+func (p *Pool[K, V]) sweep(goes func(*node[K, V], int) (Cause, bool)) int {
+	total := 0
+	for i := range p.shards {
+		var out drops[K, V]
+		p.shards[i].sweep(goes, &out)
+		total += out.len()
+		p.tell(&out)
+	}
+	return total
+}
+
+// over reports whether a bound on the whole pool is exceeded.
+func (p *Pool[K, V]) over() bool {
+	return p.opts.MaxKeys > 0 && p.keys.Load() > int64(p.opts.MaxKeys) || p.overBytes()
+}
+
+func (p *Pool[K, V]) overBytes() bool {
+	return p.opts.MaxBytes > 0 && p.reserved.Load() > p.opts.MaxBytes
+}
+
+// makeRoom evicts from the shards after from, which had nothing more to give.
+func (p *Pool[K, V]) makeRoom(from *shard[K, V], out *drops[K, V]) {
+	start := 0
+	for i := range p.shards {
+		if &p.shards[i] == from {
+			start = i
+		}
+	}
+	for i := 1; i <= len(p.shards) && p.over(); i++ {
+		p.shards[(start+i)%len(p.shards)].makeRoom(out)
+	}
+}
+
+func (p *Pool[K, V]) tell(out *drops[K, V]) {
+	if p.opts.Dropped == nil {
+		return
+	}
+	for i := range out.len() {
+		d := out.at(i)
+		p.opts.Dropped(d.key, d.value, d.why)
+	}
+}
+
+// drops collects what a call dropped until its lock is released. The first few
+// need no memory of their own.
+type drops[K comparable, V any] struct {
+	n     int
+	few   [2]dropped[K, V]
+	spill []dropped[K, V]
+}
+
+type dropped[K comparable, V any] struct {
+	key   K
+	value V
+	why   Cause
+}
+
+func (d *drops[K, V]) add(key K, value V, why Cause) {
+	if d.n < len(d.few) {
+		d.few[d.n] = dropped[K, V]{key, value, why}
+	} else {
+		d.spill = append(d.spill, dropped[K, V]{key, value, why})
+	}
+	d.n++
+}
+
+func (d *drops[K, V]) len() int { return d.n }
+
+func (d *drops[K, V]) at(i int) *dropped[K, V] {
+	if i < len(d.few) {
+		return &d.few[i]
+	}
+	return &d.spill[i-len(d.few)]
+}

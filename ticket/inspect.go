@@ -1,0 +1,181 @@
+package ticket
+
+import (
+	"crypto/tls"
+	"encoding/asn1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The encoding of a tls.SessionState as crypto/tls documents it above the type
+// (crypto/tls/ticket.go), in the language of RFC 8446, Section 3:
+//
+//	struct {
+//	    uint16 version;
+//	    SessionStateType type;              /* server(1), client(2) */
+//	    uint16 cipher_suite;
+//	    uint64 created_at;                  /* seconds since 1970 */
+//	    opaque secret<1..2^8-1>;
+//	    Extra extra<0..2^24-1>;
+//	    uint8 ext_master_secret = { 0, 1 };
+//	    uint8 early_data = { 0, 1 };
+//	    CertificateEntry certificate_list<0..2^24-1>;
+//	    CertificateChain verified_chains<0..2^24-1>;
+//	    select (SessionState.early_data) {
+//	        case 0: Empty;
+//	        case 1: opaque alpn<1..2^8-1>;
+//	    };
+//	    select (SessionState.version) {
+//	        case VersionTLS10..VersionTLS12: uint16 curve_id;
+//	        case VersionTLS13: select (SessionState.type) {
+//	            case server: Empty;
+//	            case client: struct { uint64 use_by; uint32 age_add; };
+//	        };
+//	    };
+//	} SessionState;
+//
+// Fields may be added at the end only, so whatever follows is left unread.
+
+const (
+	stateServer = 1
+	stateClient = 2
+)
+
+// errEncoding is wrapped by every error of Inspect that comes from the bytes.
+var errEncoding = errors.New("ticket: unknown session encoding")
+
+// Inspect reads what a session says of itself. The state is encoded once and
+// the copy is wiped; neither argument is kept or changed.
+//
+// It fails soft: with the error comes an Info that holds what was read before
+// the encoding stopped making sense, and ID, EarlyData and Size always, unless
+// state is nil. An error therefore means "do not rely on the rest", not
+// "worthless": whatever tls.ParseSessionState accepts, Inspect reads, but a
+// later Go release may encode sessions in a way that only its own parser knows.
+//
+// It is safe for concurrent use as long as nobody writes to the state.
+func Inspect(ticket []byte, state *tls.SessionState) (Info, error) {
+	if state == nil {
+		return Info{}, errors.New("ticket: nil session state")
+	}
+	info := Info{ID: id(ticket), EarlyData: state.EarlyData, Size: len(ticket)}
+	// The entries of other layers are counted and not read. Leaving them out
+	// spares a copy, and an entry too long to be encoded cannot hide the rest.
+	bare := *state
+	bare.Extra = nil
+	for _, extra := range state.Extra {
+		info.Size += len(extra)
+	}
+	encoded, err := bare.Bytes()
+	if err != nil {
+		return info, fmt.Errorf("ticket: encoding session: %w", err)
+	}
+	defer clear(encoded) // it holds the secret
+	info.Size += len(encoded)
+	_, err = info.read(encoded)
+	return info, err
+}
+
+// read fills the Info from an encoded session, front to back, and returns what
+// follows the last known field. On an error the fields read so far are set.
+func (i *Info) read(encoded []byte) (rest []byte, err error) {
+	r := reader{b: encoded}
+	i.Version = uint16(r.uint(2))
+	typ := r.uint(1)
+	i.CipherSuite = uint16(r.uint(2))
+	created := r.uint(8)
+	secret := r.vector(1)
+	r.vector(3) // extra
+	ems, early := r.uint(1), r.uint(1)
+	if r.bad || len(secret) == 0 || typ < stateServer || typ > stateClient || ems > 1 || early > 1 {
+		return nil, errEncoding
+	}
+	i.Client = typ == stateClient
+	i.Received = time.Unix(int64(created), 0)
+	i.ExtendedMasterSecret = ems == 1
+	certificates := r.vector(3)
+	r.vector(3) // verified chains
+	if early == 1 {
+		i.ALPN = string(r.vector(1))
+	}
+	switch {
+	case i.Version < tls.VersionTLS13:
+		r.uint(2) // curve
+	case i.Client:
+		i.Expires = time.Unix(int64(r.uint(8)), 0)
+		r.uint(4) // age_add
+	}
+	if r.bad {
+		i.Expires = time.Time{}
+		return nil, errEncoding
+	}
+	return r.b, i.readCertificates(certificates)
+}
+
+// readCertificates counts the certificates and takes the end of the first.
+func (i *Info) readCertificates(list []byte) error {
+	for r := (reader{b: list}); len(r.b) > 0; {
+		der := r.vector(3)
+		r.vector(2) // extensions: staple and timestamps
+		if r.bad {
+			return errEncoding
+		}
+		if i.Certificates++; i.Certificates > 1 {
+			continue
+		}
+		var err error
+		if i.LeafNotAfter, err = notAfter(der); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notAfter is the end of a certificate's validity (RFC 5280, Section 4.1). It
+// decodes only the fields before it: x509.ParseCertificate takes 20 times as
+// long, and crypto/tls has parsed the certificate already.
+func notAfter(der []byte) (time.Time, error) {
+	var c struct {
+		TBS struct {
+			Version    int `asn1:"optional,explicit,default:0,tag:0"`
+			Serial     asn1.RawValue
+			Algorithm  asn1.RawValue
+			Issuer     asn1.RawValue
+			NotBetween struct{ Before, After time.Time }
+		}
+	}
+	if _, err := asn1.Unmarshal(der, &c); err != nil {
+		return time.Time{}, fmt.Errorf("%w: leaf certificate", errEncoding)
+	}
+	return c.TBS.NotBetween.After, nil
+}
+
+// A reader takes fields off the front of b. After the first that is not there
+// it is bad, and everything further reads as zero.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+// next takes n bytes.
+func (r *reader) next(n uint64) []byte {
+	if r.bad || n > uint64(len(r.b)) {
+		r.bad = true
+		return nil
+	}
+	field := r.b[:n]
+	r.b = r.b[n:]
+	return field
+}
+
+// uint takes a big-endian number of size bytes, at most 8.
+func (r *reader) uint(size int) uint64 {
+	var wide [8]byte
+	copy(wide[8-size:], r.next(uint64(size)))
+	return binary.BigEndian.Uint64(wide[:])
+}
+
+// vector takes an opaque<..2^(8*size)-1>. It aliases the input.
+func (r *reader) vector(size int) []byte { return r.next(r.uint(size)) }
