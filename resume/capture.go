@@ -1,0 +1,181 @@
+package resume
+
+import (
+	"bytes"
+	"crypto/tls"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// An origin is what a way in knows of the connection that brought a ticket.
+type origin struct {
+	key            serverKey
+	birth          uint64    // core.epoch at its handshake
+	fullHandshake  time.Time // zero: not known, counted per key
+	version        uint16    // zero: not known
+	serverName     string
+	alpn           string
+	clientNotAfter time.Time
+	conn           *Conn // nil unless bound
+}
+
+// capture makes a session of what crypto/tls received, puts it into the pool
+// and calls NewSession. What can never be resumed is captured all the same,
+// ended from the start, so that somebody hears why.
+func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
+	ticketBytes, state, err := cs.ResumptionState()
+	if err != nil || state == nil || len(ticketBytes) == 0 {
+		c.refuse(o, "unusable")
+		return
+	}
+	if marked(state) {
+		c.refuse(o, "put-back")
+		return
+	}
+	info, readable := inspect(ticketBytes, state, o.version)
+	if !readable && !parses(state) || readable && (!info.Client || info.Certificates == 0) {
+		c.refuse(o, "unusable")
+		return
+	}
+	mark(state)
+
+	s := c.newSession(o.key, live)
+	defer s.release()
+	s.birth, s.serial = o.birth, c.serial.Add(1)
+	s.reusable = info.Version != 0 && info.Version < tls.VersionTLS13
+	s.setInfo(info, o, now)
+	s.state.Store(cs)
+	c.ledger.capture(s)
+	if o.conn != nil {
+		// Before anybody else can take the session: its end must find it.
+		o.conn.receive(s)
+	}
+	if v := s.stillborn(len(ticketBytes), now); v != nil {
+		s.end(v)
+	} else {
+		c.pooled(s, cache.Item[*session]{Value: s, Size: int64(info.Size), Expires: s.info.Expires})
+	}
+	c.announce(s)
+	if !s.verdict.Load().open() {
+		c.depart(s)
+	}
+}
+
+func (c *core) refuse(o origin, reason string) {
+	c.ledger.count(&c.ledger.refused)
+	c.event(Event{Kind: TicketRefused, Scope: o.key.domain.name, Server: o.key.name, Conn: o.conn, Reason: reason})
+}
+
+// pooled puts a session into the pool, which takes a reference. A Clear or
+// Remove that ran meanwhile may have passed it by, so it is looked at again.
+func (c *core) pooled(s *session, item cache.Item[*session]) {
+	s.refs.Add(1)
+	s.key.domain.prints.add(s.key.print)
+	c.pool.Put(s.key, item)
+	if s.isCleared() {
+		s.end(cleared)
+	}
+	if !s.verdict.Load().open() {
+		c.unpool(s)
+	}
+}
+
+// inspect reads what the session says of itself. If its encoding is unknown,
+// what remains is what the connection said.
+func inspect(ticketBytes []byte, state *tls.SessionState, version uint16) (info ticket.Info, readable bool) {
+	info, err := ticket.Inspect(ticketBytes, state)
+	if err == nil {
+		return info, true
+	}
+	return ticket.Info{ID: info.ID, EarlyData: info.EarlyData, Size: info.Size, Version: version}, false
+}
+
+// parses asks crypto/tls itself whether it could read the session back: what
+// it would refuse, such as an empty state, would make the handshake panic
+// (rule T8).
+func parses(state *tls.SessionState) bool {
+	bare := *state
+	bare.Extra = nil // of no concern here, and it may be too long to encode
+	encoded, err := bare.Bytes()
+	if err != nil {
+		return false
+	}
+	_, err = tls.ParseSessionState(encoded)
+	return err == nil
+}
+
+// setInfo adds what the connection and the clock know, and works out when the
+// session expires and which limit that is.
+//
+// Times in the session are by the clock of its configuration, which need not
+// be ours, so each is taken as a distance from the receipt. crypto/tls counts
+// whole seconds, and so does the lifetime here, or it would refuse in the last
+// one what was taken for it.
+func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
+	received := info.Received
+	s.useBy, s.leaf = info.Expires, info.LeafNotAfter
+	info.Received = now
+	info.ServerName, info.FullHandshake = o.serverName, o.fullHandshake
+	if o.alpn != "" {
+		info.ALPN = o.alpn
+	}
+	if info.FullHandshake.IsZero() {
+		info.FullHandshake = time.Unix(0, s.core.server(o.key, now).fullHandshake.Load())
+	}
+
+	wall := now.Round(0)
+	limit := func(end time.Time, v *verdict) {
+		if s.over == nil || end.Before(info.Expires) {
+			info.Expires, s.over = end, v
+		}
+	}
+	maxAge := s.core.maxAge
+	if s.reusable {
+		maxAge = min(maxAge, maxSessionAge)
+	}
+	limit(wall.Add(maxAge), overMaxAge)
+	limit(info.FullHandshake.Round(0).Add(s.core.maxChainAge), overChainAge)
+	for _, bound := range []struct {
+		end time.Time
+		v   *verdict
+	}{{s.useBy, overLifetime}, {s.leaf, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
+		if !bound.end.IsZero() && !received.IsZero() {
+			limit(wall.Truncate(time.Second).Add(bound.end.Sub(received)), bound.v)
+		}
+	}
+	s.info = info
+}
+
+// stillborn is why a session can never be resumed, or nil.
+func (s *session) stillborn(ticketSize int, now time.Time) *verdict {
+	switch {
+	case ticketSize > maxTicketSize:
+		return tooLarge
+	case s.reusable && !s.info.ExtendedMasterSecret:
+		return noMasterSecret // RFC 7627, Section 5.3; rule N21
+	case s.isCleared():
+		return cleared
+	}
+	return s.lapsed(now)
+}
+
+// The mark is an entry in SessionState.Extra, which other layers leave alone
+// (rule T12). It travels with every copy of the state, so that a state that
+// was handed out, or put twice, is known when it is put again.
+var handedOut = []byte("tlsresume\x00\x01kept")
+
+func mark(state *tls.SessionState) {
+	// Clipped: the array behind may be shared with who made the state.
+	state.Extra = append(state.Extra[:len(state.Extra):len(state.Extra)], handedOut)
+}
+
+func marked(state *tls.SessionState) bool {
+	for _, extra := range state.Extra {
+		if bytes.Equal(extra, handedOut) {
+			return true
+		}
+	}
+	return false
+}

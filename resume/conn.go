@@ -1,0 +1,322 @@
+package resume
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Conn is a TLS client connection that knows its sessions: which one it
+// resumed with, and which it received. It is a tls.Conn but for the names it
+// adds. Make one with Scope.NewConn or a Dialer.
+//
+// It is safe for concurrent use as a tls.Conn is. Tickets arrive inside Read
+// (rule T1): a connection that nobody reads from brings no session.
+type Conn struct {
+	tls    *tls.Conn
+	wire   wire // between tls and what the caller handed in
+	domain *domain
+	view   *view
+	server string // the server name to authenticate
+	counts bool   // the configuration counts handshakes itself
+
+	settled atomic.Bool // the handshake has ended and its lease, too
+
+	mu       sync.Mutex // guards everything below
+	name     string     // what sessions are found under; empty until crypto/tls said
+	lease    *lease     // until the handshake ends
+	birth    uint64     // core.epoch when the handshake began
+	missing  string     // why there was no lease
+	facts    facts
+	complete bool       // the handshake succeeded
+	ended    bool       // closed: references are given back
+	last     *session   // of those received
+	received []*session // the newest, each with a reference
+	before   *session   // stands in until the first is received, with a reference
+}
+
+// facts are what VerifyConnection was told. They are kept because asking a
+// tls.Conn from within its own callbacks deadlocks.
+type facts struct {
+	version       uint16
+	cipherSuite   uint16
+	alpn          string
+	leafNotAfter  time.Time
+	resumed       bool
+	fullHandshake time.Time
+}
+
+// NewConn is tls.Client in this scope: it returns a client connection over
+// raw, which must not be used otherwise from then on. A ClientSessionCache in
+// config is not used. Config must set ServerName or InsecureSkipVerify, as for
+// tls.Client, and must not change after its first use; nil stands for the
+// zero configuration.
+func (s *Scope) NewConn(raw net.Conn, config *tls.Config) *Conn {
+	return s.domain.newConn(raw, config, "", "")
+}
+
+// newConn makes a connection. serverName, if not empty, goes where config has
+// none; name, if not empty, is what sessions are found under.
+func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name string) *Conn {
+	view := d.view(config)
+	if config == nil {
+		config = &zeroConfig
+	}
+	c := &Conn{domain: d, view: view, name: name, birth: d.core.epoch.Load(), counts: d.core.counts(config)}
+	c.wire = wire{Conn: raw, owner: c}
+	own := config.Clone()
+	if own.ServerName == "" {
+		own.ServerName = serverName
+	}
+	c.server = own.ServerName
+	own.ClientSessionCache = (*shim)(c)
+	own.VerifyConnection = c.verifier(config.VerifyConnection)
+	c.tls = tls.Client(&c.wire, own)
+	return c
+}
+
+// Get0Session returns the connection's session, borrowed (SSL_get0_session):
+// the last one received. Until one is received it is, after a full TLS 1.3
+// handshake, an object that cannot be resumed (Pending), and after a resumed
+// handshake the session it was resumed with. Nil before the handshake has
+// succeeded.
+func (c *Conn) Get0Session() *Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current().borrow()
+}
+
+// Get1Session is Get0Session with a reference of its own (SSL_get1_session),
+// which the caller must Release.
+func (c *Conn) Get1Session() *Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.current(); s != nil {
+		return s.countedHandle()
+	}
+	return nil
+}
+
+// Handshake runs the handshake if it has not run yet.
+func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
+
+// HandshakeContext is Handshake with a context. A context that is over already
+// costs no ticket.
+func (c *Conn) HandshakeContext(ctx context.Context) error {
+	if c.settled.Load() {
+		return c.tls.HandshakeContext(ctx)
+	}
+	// crypto/tls would take a ticket first and then race its own first write.
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := c.tls.HandshakeContext(ctx)
+	c.settle(err)
+	return err
+}
+
+// Read reads application data. Sessions that the server sent before it are
+// received on the way.
+func (c *Conn) Read(b []byte) (int, error) {
+	if err := c.handshakeFirst(); err != nil {
+		return 0, err
+	}
+	return c.tls.Read(b)
+}
+
+// Write writes application data.
+func (c *Conn) Write(b []byte) (int, error) {
+	if err := c.handshakeFirst(); err != nil {
+		return 0, err
+	}
+	return c.tls.Write(b)
+}
+
+// Close sends close_notify and closes the connection. Sessions it received
+// stay as they are; tickets it has not read are lost.
+func (c *Conn) Close() error {
+	err := c.tls.Close()
+	c.end()
+	return err
+}
+
+// CloseWrite sends close_notify and leaves the reading side open.
+func (c *Conn) CloseWrite() error { return c.tls.CloseWrite() }
+
+// ConnectionState is that of the tls.Conn. Within NewSession, RemoveSession,
+// Observe and VerifyConnection it deadlocks.
+func (c *Conn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
+
+// OCSPResponse returns the stapled response of the server, if any.
+func (c *Conn) OCSPResponse() []byte { return c.tls.OCSPResponse() }
+
+// VerifyHostname checks the peer's certificate chain against a name.
+func (c *Conn) VerifyHostname(host string) error { return c.tls.VerifyHostname(host) }
+
+// NetConn returns the connection that was handed in. Reading from it, writing
+// to it or closing it corrupts the TLS connection.
+func (c *Conn) NetConn() net.Conn { return c.wire.Conn }
+
+// LocalAddr, RemoteAddr and the deadlines are those of the tls.Conn. After a
+// Write deadline has passed, the connection stays broken for writing.
+func (c *Conn) LocalAddr() net.Addr                { return c.tls.LocalAddr() }
+func (c *Conn) RemoteAddr() net.Addr               { return c.tls.RemoteAddr() }
+func (c *Conn) SetDeadline(t time.Time) error      { return c.tls.SetDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error  { return c.tls.SetReadDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
+
+// String says whom the connection leads to.
+func (c *Conn) String() string {
+	if c == nil || c.tls == nil {
+		return "Conn(nil)"
+	}
+	return fmt.Sprintf("Conn(%v)", c.RemoteAddr())
+}
+
+// Format writes String for every verb, so that no verb reaches a secret.
+func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+func (c *Conn) handshakeFirst() error {
+	if c.settled.Load() {
+		return nil
+	}
+	return c.Handshake()
+}
+
+// verifier wraps the VerifyConnection of the configuration, which crypto/tls
+// calls for full and for resumed handshakes (rule T13). A TLS 1.2 session is
+// received right after it, still inside the handshake.
+func (c *Conn) verifier(inner func(tls.ConnectionState) error) func(tls.ConnectionState) error {
+	return func(cs tls.ConnectionState) error {
+		if inner != nil {
+			if err := inner(cs); err != nil {
+				return err
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.facts = facts{
+			version:       cs.Version,
+			cipherSuite:   cs.CipherSuite,
+			alpn:          cs.NegotiatedProtocol,
+			leafNotAfter:  leafNotAfter(cs.PeerCertificates),
+			resumed:       cs.DidResume,
+			fullHandshake: time.Now(),
+		}
+		if cs.DidResume && c.lease != nil {
+			c.facts.fullHandshake = c.lease.s.info.FullHandshake
+		}
+		return nil
+	}
+}
+
+func leafNotAfter(chain []*x509.Certificate) time.Time {
+	if len(chain) == 0 {
+		return time.Time{}
+	}
+	return chain[0].NotAfter
+}
+
+// settle notes how the handshake ended, once, and ends its lease.
+func (c *Conn) settle(err error) {
+	c.mu.Lock()
+	if c.settled.Load() {
+		c.mu.Unlock()
+		return
+	}
+	l, f, reason, name := c.lease, c.facts, c.missing, c.name
+	c.lease = nil
+	c.complete = err == nil
+	if c.complete && l != nil && f.resumed && c.last == nil && !c.ended && l.s.retain() {
+		c.before = l.s
+	}
+	c.settled.Store(true)
+	c.mu.Unlock()
+
+	core := c.domain.core
+	if l != nil {
+		reason = "refused"
+		if !l.offered.Load() {
+			reason = "not-offered"
+		}
+		core.settle(l)
+	}
+	if err != nil {
+		return
+	}
+	if f.resumed {
+		reason = ""
+	}
+	if !c.counts {
+		core.ledger.handshake(f.resumed)
+	}
+	core.event(Event{
+		Kind: HandshakeDone, Scope: c.domain.name, Server: name,
+		Conn: c, Resumed: f.resumed, Reason: reason,
+	})
+}
+
+// current is the session that the accessors return. It runs under the lock.
+func (c *Conn) current() *session {
+	if c.last != nil {
+		return c.last
+	}
+	if c.before == nil && c.complete {
+		c.before = c.pendingSession()
+	}
+	return c.before
+}
+
+// pendingSession is the object that stands for a connection without a ticket.
+func (c *Conn) pendingSession() *session {
+	s := c.domain.core.newSession(c.key(), pending)
+	s.info.ServerName, s.info.Version, s.info.CipherSuite = c.server, c.facts.version, c.facts.cipherSuite
+	s.info.ALPN, s.info.LeafNotAfter = c.facts.alpn, c.facts.leafNotAfter
+	s.info.FullHandshake, s.info.Client = c.facts.fullHandshake, true
+	if c.ended {
+		s.end(noTicket)
+		s.release()
+	}
+	return s
+}
+
+// receive notes a session that has just been captured. The connection takes a
+// reference until it ends.
+func (c *Conn) receive(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = s
+	if c.ended || !s.retain() {
+		return
+	}
+	if len(c.received) == maxReceived {
+		c.received[0].release()
+		c.received = append(c.received[:0], c.received[1:]...)
+	}
+	c.received = append(c.received, s)
+}
+
+// end gives the connection's references back.
+func (c *Conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.ended = true
+	for _, s := range c.received {
+		s.release()
+	}
+	c.received = nil
+	if c.before != nil {
+		if c.before.verdict.Load() == pending {
+			c.before.end(noTicket)
+		}
+		c.before.release()
+	}
+}

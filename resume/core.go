@@ -1,0 +1,209 @@
+package resume
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+)
+
+// serverKey is what a session is found under: the security domain, what the
+// layer can see of the configuration, and the server.
+type serverKey struct {
+	domain *domain
+	print  configPrint
+	name   string // crypto/tls's key (rule T4), or name:port for a Dialer
+}
+
+// A core is a ClientCache at work. It is made once, at first use.
+type core struct {
+	maxAge      time.Duration
+	maxChainAge time.Duration
+
+	onNew    func(*Session)
+	onRemove func(*Session)
+	observe  func(Event)
+
+	pool    *cache.Pool[serverKey, *session]
+	servers *cache.Pool[serverKey, *server] // at most one value per key
+	names   *names
+	plain   *Scope // what a ClientCache is when plugged in directly
+
+	ledger  ledger
+	handles atomic.Int64 // counted handles that are out
+	serial  atomic.Uint64
+
+	// epoch counts the calls of Clear. A session is cleared when the epoch of
+	// its handshake is older than the last Clear of its domain, or of all.
+	epoch     atomic.Uint64
+	clearedAt atomic.Uint64
+}
+
+func newCore(opts *ClientCache) *core {
+	notNegative("MaxServers", opts.MaxServers)
+	notNegative("TicketsPerServer", opts.TicketsPerServer)
+	notNegative("MaxBytes", opts.MaxBytes)
+	notNegative("MaxAge", opts.MaxAge)
+	notNegative("MaxChainAge", opts.MaxChainAge)
+	c := &core{
+		maxAge:      min(orDefault(opts.MaxAge, maxTicketAge), maxTicketAge),
+		maxChainAge: orDefault(opts.MaxChainAge, defaultMaxChainAge),
+		onNew:       opts.NewSession,
+		onRemove:    opts.RemoveSession,
+		observe:     opts.Observe,
+		names:       newNames(),
+	}
+	maxServers := orDefault(opts.MaxServers, defaultMaxServers)
+	c.pool = cache.NewPool(cache.Options[serverKey, *session]{
+		MaxKeys:   maxServers,
+		MaxPerKey: orDefault(opts.TicketsPerServer, defaultTicketsPerServer),
+		MaxBytes:  orDefault(opts.MaxBytes, defaultMaxBytes),
+		Dropped:   c.dropped,
+	})
+	c.servers = cache.NewPool(cache.Options[serverKey, *server]{MaxKeys: maxServers, MaxPerKey: 1})
+	c.plain = newDomain(c, "").scope()
+	return c
+}
+
+func notNegative[T int | int64 | time.Duration](name string, v T) {
+	if v < 0 {
+		panic(fmt.Sprintf("resume: ClientCache.%s is negative", name))
+	}
+}
+
+func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+// A server is what is remembered of a key besides its tickets. It outlives
+// them, since single use empties a key at every turn.
+//
+// Only the ways in that cannot join a ticket to a handshake need it: there a
+// chain of resumptions (rule N11) is counted per key. It begins with the first
+// ticket and, once its time is over, anew with the first miss, for a miss
+// makes a full handshake. A connection resumed before that miss may bring its
+// ticket after it, which then passes for one of the new chain, once.
+type server struct {
+	fullHandshake atomic.Int64 // unix nanoseconds
+}
+
+// server returns what is remembered of a key; began is when its chain began if
+// nothing is.
+func (c *core) server(key serverKey, began time.Time) *server {
+	if known, ok := c.servers.Newest(key, nil); ok {
+		return known
+	}
+	fresh := new(server)
+	fresh.fullHandshake.Store(began.UnixNano())
+	c.servers.Put(key, cache.Item[*server]{Value: fresh})
+	return fresh
+}
+
+// missed begins a new chain if the old one is over.
+func (c *core) missed(key serverKey, now time.Time) {
+	known, ok := c.servers.Newest(key, nil)
+	if !ok {
+		return
+	}
+	began := known.fullHandshake.Load()
+	if now.Sub(time.Unix(0, began)) >= c.maxChainAge {
+		known.fullHandshake.CompareAndSwap(began, now.UnixNano())
+	}
+}
+
+// dropped is the pool's word that a session left it, and gives the pool's
+// reference back.
+func (c *core) dropped(_ serverKey, s *session, why cache.Cause) {
+	switch why {
+	case cache.Expired:
+		s.end(s.over)
+	case cache.Evicted:
+		s.evict()
+	case cache.Removed:
+		s.end(cleared) // unless it ended before, which is why it was removed
+	}
+	c.depart(s)
+	s.release()
+}
+
+// Two bits of session.spoken.
+const (
+	announced = 1 << iota // NewSession has returned
+	departed              // the session has left the cache
+)
+
+// announce calls NewSession. A session may be taken by somebody else before it
+// returns; its RemoveSession then waits and is called here, so that the two
+// always come in order. The caller holds a reference.
+func (c *core) announce(s *session) {
+	defer func() { // also when the callback panics
+		if s.spoken.Or(announced)&departed != 0 {
+			c.farewell(s)
+		}
+	}()
+	c.event(Event{Kind: TicketCaptured, Session: &s.borrowed})
+	if c.onNew != nil {
+		c.onNew(&s.borrowed)
+	}
+}
+
+// depart says, once for each session, that it has left the cache for good. The
+// caller holds a reference and no lock.
+func (c *core) depart(s *session) {
+	if s.spoken.Or(departed) == announced {
+		c.farewell(s)
+	}
+}
+
+func (c *core) farewell(s *session) {
+	c.event(Event{Kind: SessionEnded, Session: &s.borrowed})
+	if c.onRemove != nil {
+		c.onRemove(&s.borrowed)
+	}
+}
+
+// newest is the newest pooled session of a key, with a reference.
+func (c *core) newest(key serverKey) *session {
+	s, _ := c.pool.Newest(key, (*session).retain)
+	return s
+}
+
+// remove ends a session everywhere.
+func (c *core) remove(s *session, v *verdict) bool {
+	if !s.end(v) {
+		return false
+	}
+	c.unpool(s)
+	c.depart(s)
+	return true
+}
+
+// unpool takes an ended session out of the pool, if it is there.
+func (c *core) unpool(s *session) {
+	c.pool.Remove(s.key, func(other *session) bool { return other == s })
+}
+
+// clear drops the sessions of a domain, or all if it is nil, and makes sure
+// that none whose handshake has begun comes back.
+func (c *core) clear(d *domain) {
+	at := &c.clearedAt
+	if d != nil {
+		at = &d.clearedAt
+	}
+	now := c.epoch.Add(1)
+	for was := at.Load(); was < now && !at.CompareAndSwap(was, now); was = at.Load() {
+	}
+	c.pool.RemoveIf(func(key serverKey, s *session) bool {
+		return (d == nil || key.domain == d) && s.birth < now
+	})
+	c.servers.RemoveIf(func(key serverKey, _ *server) bool { return d == nil || key.domain == d })
+	name := ""
+	if d != nil {
+		name = d.name
+	}
+	c.event(Event{Kind: Cleared, Scope: name})
+}

@@ -1,0 +1,39 @@
+package resume
+
+import "time"
+
+// What the zero value of ClientCache means, and the limits that no field sets.
+const (
+	defaultMaxServers       = 1024
+	defaultTicketsPerServer = 64
+	defaultMaxBytes         = 64 << 20
+	defaultMaxChainAge      = 7 * 24 * time.Hour
+
+	// maxTicketAge is the longest a TLS 1.3 ticket may be kept, whatever its
+	// lifetime says (RFC 8446, Section 4.6.1; rule N1).
+	maxTicketAge = 7 * 24 * time.Hour
+
+	// maxSessionAge is the same for TLS 1.2, whose sessions carry no lifetime
+	// (RFC 5246, Appendix F.1.4; rule N20).
+	maxSessionAge = 24 * time.Hour
+
+	// maxTicketSize is the longest ticket, in bytes, that is offered. A longer
+	// one makes a ClientHello that peers, and from 65 000 bytes on crypto/tls
+	// itself, cannot take.
+	maxTicketSize = 16 << 10
+
+	// clockSlack is how far the clock may stand before the time of receipt. A
+	// ticket's age is taken from whole seconds and sent to the server (rule
+	// T15), so a clock that went back further would send nonsense.
+	clockSlack = 2 * time.Second
+
+	// maxReceived is how many of the sessions it received a connection holds
+	// on to, the newest ones.
+	maxReceived = 64
+
+	// maxPrints is how many different configurations of one scope its
+	// accessors search, and maxConfigs how many *tls.Config a scope knows by
+	// their address; more are read again at every connection.
+	maxPrints  = 64
+	maxConfigs = 16
+)

@@ -1,0 +1,115 @@
+package resume
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// A Dialer dials TLS connections that resume sessions of a scope. It is the
+// counterpart of tls.Dialer; its fields must not change after first use, and
+// its methods are safe for concurrent use.
+type Dialer struct {
+	// Scope is where sessions are taken from and kept. Required.
+	Scope *Scope
+
+	// NetDialer makes the underlying connections. Nil means the zero
+	// net.Dialer. Its Timeout and Deadline bound the handshake, too.
+	NetDialer *net.Dialer
+
+	// Config is the configuration; it must not change after first use. If it
+	// has no ServerName, the host of the address is used. Nil means the zero
+	// configuration. A ClientSessionCache in it is not used.
+	Config *tls.Config
+
+	// Session, if not nil, is the one session to resume with (after
+	// SSL_set_session). A dial fails with ErrNotResumable or ErrOtherScope
+	// if that cannot be done; if the server refuses the session, the full
+	// handshake that follows is no failure. The Dialer borrows the session;
+	// whoever holds it must not release it while dials are being made.
+	Session *Session
+}
+
+// Dial connects and makes the handshake.
+func (d *Dialer) Dial(network, addr string) (*Conn, error) {
+	return d.DialContext(context.Background(), network, addr)
+}
+
+// DialContext connects and makes the handshake. Once it has returned a
+// connection, ctx has no effect on it.
+func (d *Dialer) DialContext(ctx context.Context, network, addr string) (*Conn, error) {
+	if d.Scope == nil {
+		return nil, errors.New("resume: Dialer has no Scope")
+	}
+	serverName, name := serverNames(addr, d.Config)
+	domain := d.Scope.domain
+	if d.Session != nil { // before anything is sent; claimed below
+		if err := belongs(d.Session, domain, domain.view(d.Config), serverName); err != nil {
+			return nil, err
+		}
+	}
+	dialer := d.NetDialer
+	if dialer == nil {
+		dialer = new(net.Dialer)
+	}
+	ctx, cancel := withBounds(ctx, dialer)
+	defer cancel()
+	raw, err := dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := domain.newConn(raw, d.Config, serverName, name)
+	if d.Session != nil {
+		if c.lease, err = leaseOf(d.Session); err != nil {
+			raw.Close()
+			return nil, err
+		}
+	}
+	if err := c.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		c.settle(err) // if the context was over before the handshake began
+		c.end()
+		return nil, err
+	}
+	return c, nil
+}
+
+// String names the scope, and never what is in it.
+func (d Dialer) String() string { return fmt.Sprintf("Dialer(%v)", d.Scope) }
+
+// Format writes String for every verb, so that no verb reaches a key.
+func (d Dialer) Format(f fmt.State, _ rune) { fmt.Fprint(f, d.String()) }
+
+// withBounds adds the dialer's own time limits to a context, as tls.Dialer
+// does.
+func withBounds(ctx context.Context, d *net.Dialer) (context.Context, context.CancelFunc) {
+	cancel, stop := context.CancelFunc(func() {}), context.CancelFunc(func() {})
+	if d.Timeout != 0 {
+		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
+	}
+	if !d.Deadline.IsZero() {
+		ctx, stop = context.WithDeadline(ctx, d.Deadline)
+	}
+	return ctx, func() { stop(); cancel() }
+}
+
+// serverNames are the name to authenticate and the key to find sessions under:
+// the same name with the port, since what listens on another port of a host is
+// another server as often as not.
+func serverNames(addr string, config *tls.Config) (serverName, key string) {
+	host, port := addr, ""
+	if colon := strings.LastIndex(addr, ":"); colon >= 0 {
+		host, port = addr[:colon], addr[colon+1:]
+	}
+	serverName = host
+	if config != nil && config.ServerName != "" {
+		serverName = config.ServerName
+	}
+	if port == "" {
+		return serverName, serverName
+	}
+	return serverName, net.JoinHostPort(strings.Trim(serverName, "[]"), port)
+}

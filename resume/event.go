@@ -1,0 +1,121 @@
+package resume
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// EventKind says what happened.
+type EventKind int
+
+const (
+	// TicketCaptured: a ticket was received. Session is the new session.
+	TicketCaptured EventKind = iota + 1
+
+	// TicketRefused: what was given to Put is no session that can be kept.
+	// Reason is put-back (the cache had handed it out, or has it already) or
+	// unusable (crypto/tls could not resume with it).
+	TicketRefused
+
+	// SessionMissing: a handshake wanted a session and got none. Reason is
+	// the last thing seen wrong with one (clock, leased, lifetime,
+	// leaf-expired, encoding), or none.
+	SessionMissing
+
+	// SessionReturned: a lease ended without the ticket having been sent, and
+	// the session can be resumed again.
+	SessionReturned
+
+	// SessionEnded: a session left the cache for good. Its Status and Reason
+	// say why. It comes once for each captured session.
+	SessionEnded
+
+	// HandshakeDone: a handshake succeeded (Dialer, NewConn and TLSConfig).
+	// Reason says why it was a full one: what SessionMissing said, refused
+	// (the ticket was offered) or not-offered. It is unknown to TLSConfig.
+	HandshakeDone
+
+	// Cleared: Clear ran on Scope, or on everything.
+	Cleared
+)
+
+var eventNames = [...]string{"EventKind(0)", "TicketCaptured", "TicketRefused", "SessionMissing", "SessionReturned", "SessionEnded", "HandshakeDone", "Cleared"}
+
+// String is the name of the constant.
+func (k EventKind) String() string {
+	if k < 1 || int(k) >= len(eventNames) {
+		return fmt.Sprintf("EventKind(%d)", int(k))
+	}
+	return eventNames[k]
+}
+
+// An Event is something that happened in a ClientCache. It carries no ticket,
+// secret or certificate, and may be kept; Session is borrowed, and Retain
+// makes it last.
+type Event struct {
+	Kind    EventKind
+	Time    time.Time
+	Scope   string   // name of the scope; empty for an unnamed one
+	Server  string   // key the session is found under
+	Session *Session // nil where no session is concerned
+	Conn    *Conn    // nil unless the way in is Dialer or NewConn
+	Resumed bool     // HandshakeDone
+	Reason  string
+}
+
+// String is one line without secrets.
+func (e Event) String() string {
+	s := e.Kind.String()
+	if e.Scope != "" {
+		s += fmt.Sprintf(" scope=%q", e.Scope)
+	}
+	if e.Server != "" {
+		s += fmt.Sprintf(" server=%q", e.Server)
+	}
+	if e.Session != nil {
+		s += " " + e.Session.String()
+	}
+	if e.Kind == HandshakeDone {
+		s += fmt.Sprintf(" resumed=%t", e.Resumed)
+	}
+	if e.Reason != "" {
+		s += " reason=" + e.Reason
+	}
+	return s
+}
+
+// GoString is String in the form of %#v.
+func (e Event) GoString() string { return "resume.Event(" + e.String() + ")" }
+
+// LogValue is the same for log/slog, as a group.
+func (e Event) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("kind", e.Kind.String()),
+		slog.String("scope", e.Scope),
+		slog.String("server", e.Server),
+	}
+	if e.Session != nil {
+		attrs = append(attrs, slog.Any("session", e.Session))
+	}
+	if e.Kind == HandshakeDone {
+		attrs = append(attrs, slog.Bool("resumed", e.Resumed))
+	}
+	return slog.GroupValue(append(attrs, slog.String("reason", e.Reason))...)
+}
+
+// event fills in what the session knows and tells Observe. The caller holds no
+// lock.
+func (c *core) event(e Event) {
+	if c.observe == nil {
+		return
+	}
+	e.Time = time.Now()
+	if e.Session != nil {
+		e.Scope, e.Server = e.Session.s.key.domain.name, e.Session.s.key.name
+		if e.Kind != TicketCaptured {
+			e.Reason = e.Session.Reason()
+		}
+	}
+	c.observe(e)
+}

@@ -1,0 +1,204 @@
+package resume
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Scope is a security domain (an SSL_CTX): no session leaves it. What one
+// identity and one trust are, only the caller knows; inside a scope the layer
+// keeps apart what it can see in a configuration: the client's certificate
+// chains, InsecureSkipVerify, the version range, the presence of Encrypted
+// Client Hello and of verification and certificate hooks. It cannot tell one
+// hook, or one pool of roots, from another.
+//
+// A Scope is a tls.ClientSessionCache, too. Plugged into a configuration
+// directly it sees nothing of it: all configurations it is plugged into share
+// their sessions, and share none with TLSConfig, NewConn and Dialer.
+//
+// All methods are safe for concurrent use.
+type Scope struct {
+	domain *domain
+	view   *view // what is known of the configuration
+	single bool  // made by TLSConfig: the accessors see this view only
+}
+
+// Get is ClientCache.Get in this scope.
+func (s *Scope) Get(serverKey string) (*tls.ClientSessionState, bool) {
+	return s.domain.core.use(s.key(serverKey), s.view)
+}
+
+// Put is ClientCache.Put in this scope.
+func (s *Scope) Put(serverKey string, cs *tls.ClientSessionState) {
+	c, key := s.domain.core, s.key(serverKey)
+	if cs == nil {
+		c.failed(key)
+		return
+	}
+	now := time.Now()
+	c.capture(cs, origin{
+		key:            key,
+		birth:          c.epoch.Load(),
+		serverName:     serverKey,
+		clientNotAfter: s.view.clientNotAfter,
+	}, now)
+}
+
+// Get0Session is ClientCache.Get0Session in this scope: of all its
+// configurations, or, for the *Scope inside the result of TLSConfig, of that
+// one. A Dialer's sessions are found under name:port.
+func (s *Scope) Get0Session(serverKey string) *Session {
+	found := s.newest(serverKey)
+	if found == nil {
+		return nil
+	}
+	defer found.release()
+	return found.borrow()
+}
+
+// Get1Session is Get0Session with a reference of its own, which the caller
+// must Release.
+func (s *Scope) Get1Session(serverKey string) *Session {
+	found := s.newest(serverKey)
+	if found == nil {
+		return nil
+	}
+	defer found.release()
+	return found.countedHandle()
+}
+
+// TLSConfig returns a clone of base whose ClientSessionCache is a *Scope that
+// knows the configuration, and whose VerifyConnection, after base's own,
+// counts handshakes. A cache that base has is replaced in the clone; base is
+// not changed; nil stands for the zero configuration.
+func (s *Scope) TLSConfig(base *tls.Config) *tls.Config {
+	config := new(tls.Config)
+	if base != nil {
+		config = base.Clone()
+	}
+	c := s.domain.core
+	if !c.counts(config) {
+		verify := config.VerifyConnection
+		config.VerifyConnection = func(cs tls.ConnectionState) error {
+			if verify != nil {
+				if err := verify(cs); err != nil {
+					return err
+				}
+			}
+			c.ledger.handshake(cs.DidResume)
+			c.event(Event{Kind: HandshakeDone, Scope: s.domain.name, Server: cs.ServerName, Resumed: cs.DidResume})
+			return nil
+		}
+	}
+	config.ClientSessionCache = &Scope{domain: s.domain, view: s.domain.view(base), single: true}
+	return config
+}
+
+// Clear removes every session of the scope, under all its configurations, and
+// keeps those of connections whose handshake has begun from coming back, as
+// far as ClientCache.Clear does. Call it when the client's identity changes.
+func (s *Scope) Clear(ctx context.Context) error {
+	s.domain.core.clear(s.domain)
+	return nil
+}
+
+// String names the scope.
+func (s *Scope) String() string {
+	switch {
+	case s == nil:
+		return "Scope(nil)"
+	case s.domain.name == "":
+		return "Scope(unnamed)"
+	}
+	return fmt.Sprintf("Scope(%q)", s.domain.name)
+}
+
+// Format writes String for every verb, so that no verb reaches a session.
+func (s *Scope) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+
+func (s *Scope) key(name string) serverKey {
+	return serverKey{domain: s.domain, print: s.view.print, name: name}
+}
+
+// newest is the newest session of a server, with a reference.
+func (s *Scope) newest(name string) *session {
+	if s.single {
+		return s.domain.core.newest(s.key(name))
+	}
+	var best *session
+	for _, p := range s.domain.prints.list() {
+		found := s.domain.core.newest(serverKey{domain: s.domain, print: p, name: name})
+		switch {
+		case found == nil:
+		case best == nil || found.serial > best.serial:
+			if best != nil {
+				best.release()
+			}
+			best = found
+		default:
+			found.release()
+		}
+	}
+	return best
+}
+
+// counts reports whether a configuration already counts handshakes for c,
+// because TLSConfig made it or what it was cloned from.
+func (c *core) counts(config *tls.Config) bool {
+	s, ok := config.ClientSessionCache.(*Scope)
+	return ok && s != nil && s.single && s.domain.core == c
+}
+
+// A domain is a scope's identity. Sessions point to theirs, so it lives as
+// long as a scope or a session needs it.
+type domain struct {
+	core      *core
+	name      string
+	clearedAt atomic.Uint64 // see core.epoch
+	prints    printList
+	views     viewMemo
+	root      Scope
+}
+
+func newDomain(c *core, name string) *domain {
+	d := &domain{core: c, name: name}
+	d.root = Scope{domain: d, view: &view{}}
+	return d
+}
+
+// scope is the domain as its users see it.
+func (d *domain) scope() *Scope { return &d.root }
+
+// A printList remembers under which configurations a domain was given
+// sessions, the last maxPrints of them.
+type printList struct {
+	known atomic.Pointer[[]configPrint]
+	mu    sync.Mutex // guards writers of known
+}
+
+func (l *printList) list() []configPrint {
+	if known := l.known.Load(); known != nil {
+		return *known
+	}
+	return nil
+}
+
+func (l *printList) add(p configPrint) {
+	if slices.Contains(l.list(), p) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := slices.Clone(l.list())
+	if slices.Contains(known, p) {
+		return
+	}
+	known = append(known, p)
+	known = known[max(0, len(known)-maxPrints):]
+	l.known.Store(&known)
+}

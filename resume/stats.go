@@ -1,0 +1,165 @@
+package resume
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// Stats counts since the ClientCache was first used. Every ticket that was
+// captured is counted once more by what ended it last, so that in every
+// snapshot
+//
+//	Captured == Used + Expired + Evicted + Removed + Failed + Kept
+type Stats struct {
+	Captured uint64 // sessions received, those that can never be used included
+	Used     uint64 // claimed by a handshake (TLS 1.3)
+	Expired  uint64 // dropped because their time was over
+	Evicted  uint64 // dropped to keep a bound
+	Removed  uint64 // by Remove or Clear
+	Failed   uint64 // cannot be used, or their handshake failed
+	Kept     uint64 // not ended, as far as anybody has noticed
+
+	Refused uint64 // values given to Put that are no session of ours to keep
+	Missed  uint64 // handshakes that wanted a session and got none
+	Shared  uint64 // handshakes that were given a copy of a TLS 1.2 session
+	Back    uint64 // leases given back because the ticket was not sent
+
+	// Handshakes that succeeded, as far as the way in can tell: Dialer,
+	// NewConn and TLSConfig count, a cache plugged in directly does not.
+	Full    uint64
+	Resumed uint64
+
+	Handles int   // counted handles (Get1Session, Retain) not yet released
+	Servers int   // servers that have a session in the pool
+	Pooled  int   // sessions in the pool
+	Bytes   int64 // their Info.Size added up
+}
+
+// String is one line.
+func (s Stats) String() string {
+	return fmt.Sprintf("captured %d = used %d + expired %d + evicted %d + removed %d + failed %d + kept %d; full %d, resumed %d",
+		s.Captured, s.Used, s.Expired, s.Evicted, s.Removed, s.Failed, s.Kept, s.Full, s.Resumed)
+}
+
+// LogValue is the same for log/slog, as a group.
+func (s Stats) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.Uint64("captured", s.Captured), slog.Uint64("used", s.Used),
+		slog.Uint64("expired", s.Expired), slog.Uint64("evicted", s.Evicted),
+		slog.Uint64("removed", s.Removed), slog.Uint64("failed", s.Failed),
+		slog.Uint64("kept", s.Kept),
+		slog.Uint64("full", s.Full), slog.Uint64("resumed", s.Resumed),
+	)
+}
+
+// A bucket is where a session stands in Stats. Each session is in one.
+type bucket int
+
+const (
+	bucketKept bucket = iota
+	bucketUsed
+	bucketExpired
+	bucketEvicted
+	bucketRemoved
+	bucketFailed
+	buckets
+)
+
+// bucketOf sorts a verdict. A lease counts as kept until its handshake is
+// known to have sent the ticket.
+func bucketOf(v *verdict) bucket {
+	switch {
+	case v == evicted || v == leasedEvicted:
+		return bucketEvicted
+	case v.leased:
+		return bucketKept
+	}
+	switch v.status {
+	case Used:
+		return bucketUsed
+	case Expired:
+		return bucketExpired
+	case Failed:
+		return bucketFailed
+	case Removed:
+		return bucketRemoved
+	}
+	return bucketKept
+}
+
+// A ledger counts under one lock, so that a snapshot adds up.
+type ledger struct {
+	mu sync.Mutex // guards the rest, and session.bucket
+
+	sessions [buckets]uint64
+	captured uint64
+	refused  uint64
+	missed   uint64
+	shared   uint64
+	back     uint64
+	full     uint64
+	resumed  uint64
+}
+
+func (l *ledger) capture(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.captured++
+	s.bucket = bucketKept
+	l.sessions[s.bucket]++
+}
+
+// move notes a session's new verdict. A Pending object is no session yet.
+func (l *ledger) move(s *session, v *verdict) {
+	if s.info.ID == "" {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sessions[s.bucket]--
+	s.bucket = bucketOf(v)
+	l.sessions[s.bucket]++
+}
+
+func (l *ledger) count(counter *uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*counter++
+}
+
+func (l *ledger) handshake(resumed bool) {
+	if resumed {
+		l.count(&l.resumed)
+	} else {
+		l.count(&l.full)
+	}
+}
+
+func (l *ledger) snapshot() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Stats{
+		Captured: l.captured,
+		Used:     l.sessions[bucketUsed],
+		Expired:  l.sessions[bucketExpired],
+		Evicted:  l.sessions[bucketEvicted],
+		Removed:  l.sessions[bucketRemoved],
+		Failed:   l.sessions[bucketFailed],
+		Kept:     l.sessions[bucketKept],
+		Refused:  l.refused,
+		Missed:   l.missed,
+		Shared:   l.shared,
+		Back:     l.back,
+		Full:     l.full,
+		Resumed:  l.resumed,
+	}
+}
+
+func (c *core) stats() Stats {
+	st := c.ledger.snapshot()
+	u := c.pool.Usage()
+	st.Handles = int(c.handles.Load())
+	st.Servers, st.Pooled, st.Bytes = u.Keys, u.Items, u.Bytes
+	return st
+}

@@ -1,0 +1,121 @@
+package resume
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"hash"
+	"sync"
+	"time"
+)
+
+// A configPrint stands for what can be seen and hashed of a configuration. The zero
+// print stands for "not known": a cache that was plugged in directly.
+type configPrint [16]byte
+
+// A view is what a way in knows of the configuration its sessions belong to.
+// The zero view knows nothing.
+type view struct {
+	print          configPrint
+	clientNotAfter time.Time        // the earliest end of the client's certificates
+	time           func() time.Time // Config.Time
+	hello          bool             // Encrypted Client Hello: tickets are not seen on the wire
+}
+
+// clock reads the configuration's clock; zero means that it is the same as
+// ours. It calls the user's code: no lock may be held.
+func (v *view) clock() time.Time {
+	if v.time == nil {
+		return time.Time{}
+	}
+	return v.time()
+}
+
+func newView(config *tls.Config) *view {
+	h := sha256.New()
+	v := &view{time: config.Time, hello: len(config.EncryptedClientHelloConfigList) > 0}
+	for i := range config.Certificates {
+		cert := &config.Certificates[i]
+		writeNumber(h, uint64(len(cert.Certificate)))
+		for _, der := range cert.Certificate {
+			writeNumber(h, uint64(len(der)))
+			h.Write(der)
+		}
+		if end := notAfter(cert); !end.IsZero() && (v.clientNotAfter.IsZero() || end.Before(v.clientNotAfter)) {
+			v.clientNotAfter = end
+		}
+	}
+	writeNumber(h, uint64(config.MinVersion)<<16|uint64(config.MaxVersion))
+	var flags uint64
+	for i, set := range []bool{
+		config.InsecureSkipVerify,
+		v.hello,
+		config.GetClientCertificate != nil,
+		config.VerifyPeerCertificate != nil,
+		config.VerifyConnection != nil,
+		config.EncryptedClientHelloRejectionVerify != nil,
+	} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	writeNumber(h, flags)
+	copy(v.print[:], h.Sum(nil))
+	return v
+}
+
+func writeNumber(h hash.Hash, n uint64) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], n)
+	h.Write(b[:])
+}
+
+// notAfter is the end of a client certificate, zero if it cannot be read.
+func notAfter(cert *tls.Certificate) time.Time {
+	if cert.Leaf != nil {
+		return cert.Leaf.NotAfter
+	}
+	if len(cert.Certificate) == 0 {
+		return time.Time{}
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		return time.Time{}
+	}
+	return leaf.NotAfter
+}
+
+// zeroConfig stands for a nil configuration.
+var zeroConfig tls.Config
+
+// A viewMemo remembers views by the address of their configuration. It holds
+// on to the configurations, so that an address stands for one as long as it is
+// remembered; when maxConfigs are known it starts over.
+type viewMemo struct {
+	mu    sync.RWMutex // guards views
+	views map[*tls.Config]*view
+}
+
+// view is what can be seen of a configuration, which must not change after it
+// was first used here, as crypto/tls demands, too.
+func (d *domain) view(config *tls.Config) *view {
+	if config == nil {
+		config = &zeroConfig
+	}
+	m := &d.views
+	m.mu.RLock()
+	v := m.views[config]
+	m.mu.RUnlock()
+	if v != nil {
+		return v
+	}
+	v = newView(config)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.views == nil || len(m.views) >= maxConfigs {
+		m.views = make(map[*tls.Config]*view)
+	}
+	m.views[config] = v
+	return v
+}
