@@ -1,0 +1,207 @@
+package tlstest
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+)
+
+// A Proxy passes connections on to a server and counts the tickets it sees go
+// by in the clear: pre_shared_key in TLS 1.3, session_ticket before.
+type Proxy struct {
+	Addr       string
+	Identities *Identities
+
+	listener net.Listener
+	target   string
+	places   chan struct{} // one for each connection under way to the target
+	mu       sync.Mutex    // guards conns
+	conns    map[net.Conn]bool
+	running  sync.WaitGroup
+}
+
+// NewProxy starts a proxy to target; Close ends it. At most parallel
+// connections reach the target at a time, the others wait: some servers serve
+// one after the other and let few wait.
+func NewProxy(target string, parallel int) (*Proxy, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{
+		Addr:       listener.Addr().String(),
+		Identities: new(Identities),
+		listener:   listener,
+		target:     target,
+		places:     make(chan struct{}, parallel),
+		conns:      make(map[net.Conn]bool),
+	}
+	p.running.Go(p.accept)
+	return p, nil
+}
+
+// Close stops listening, closes all connections and waits for their ends.
+func (p *Proxy) Close() {
+	p.listener.Close()
+	p.mu.Lock()
+	for conn := range p.conns {
+		conn.Close()
+	}
+	p.conns = nil
+	p.mu.Unlock()
+	p.running.Wait()
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		if !p.track(client) {
+			return
+		}
+		p.running.Go(func() { p.serve(client) })
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	defer p.close(client)
+	p.places <- struct{}{}
+	defer func() { <-p.places }()
+	server, err := net.Dial("tcp", p.target)
+	if err != nil || !p.track(server) {
+		return
+	}
+	defer p.close(server)
+	back := make(chan struct{})
+	go func() {
+		io.Copy(client, server)
+		closeWrite(client)
+		close(back)
+	}()
+	sniffer := &sniffer{presenter: p.Identities.Connection()}
+	io.Copy(io.MultiWriter(sniffer, server), client)
+	closeWrite(server)
+	<-back
+}
+
+func closeWrite(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+}
+
+func (p *Proxy) track(conn net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns == nil {
+		conn.Close()
+		return false
+	}
+	p.conns[conn] = true
+	return true
+}
+
+func (p *Proxy) close(conn net.Conn) {
+	conn.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, conn)
+}
+
+// A sniffer reads the client's bytes up to the first record that is not in the
+// clear: one ClientHello, or two with a HelloRetryRequest between.
+type sniffer struct {
+	presenter *Presenter
+	records   []byte
+	messages  []byte
+	done      bool
+}
+
+const sniffLimit = 256 << 10
+
+func (s *sniffer) Write(b []byte) (int, error) {
+	if s.done {
+		return len(b), nil
+	}
+	s.records = append(s.records, b...)
+	for len(s.records) >= 5 {
+		n := 5 + int(binary.BigEndian.Uint16(s.records[3:]))
+		if len(s.records) < n {
+			break
+		}
+		switch s.records[0] {
+		case 22: // handshake
+			s.messages = append(s.messages, s.records[5:n]...)
+		case 20: // change_cipher_spec, between two hellos
+		default:
+			s.done = true
+		}
+		s.records = s.records[n:]
+	}
+	for !s.done && len(s.messages) >= 4 {
+		n := 4 + int(binary.BigEndian.Uint32(s.messages)&0xffffff)
+		if s.messages[0] != 1 { // client_hello
+			s.done = true
+			break
+		}
+		if len(s.messages) < n {
+			break
+		}
+		for _, ticket := range Tickets(s.messages[4:n]) {
+			s.presenter.Present(ticket)
+		}
+		s.messages = s.messages[n:]
+	}
+	if len(s.records)+len(s.messages) > sniffLimit {
+		s.done = true
+	}
+	return len(b), nil
+}
+
+// Tickets are the tickets in the body of a ClientHello (RFC 8446, Section
+// 4.1.2): the identities of pre_shared_key and the content of session_ticket.
+func Tickets(hello []byte) (tickets [][]byte) {
+	r := field(hello)
+	r.skip(2 + 32) // version, random
+	r.vector(1)    // session id
+	r.vector(2)    // cipher suites
+	r.vector(1)    // compression
+	for extensions := field(r.vector(2)); len(extensions) >= 4; {
+		kind := extensions.number(2)
+		body := extensions.vector(2)
+		switch kind {
+		case 35: // session_ticket
+			if len(body) > 0 {
+				tickets = append(tickets, body)
+			}
+		case 41: // pre_shared_key
+			for identities := field(body.vector(2)); len(identities) > 0; {
+				tickets = append(tickets, identities.vector(2))
+				identities.skip(4) // obfuscated age
+			}
+		}
+	}
+	return tickets
+}
+
+// A field is read front to back; what is not there reads as empty.
+type field []byte
+
+func (f *field) skip(n int) []byte {
+	n = min(n, len(*f))
+	taken := (*f)[:n]
+	*f = (*f)[n:]
+	return taken
+}
+
+func (f *field) number(size int) (n int) {
+	for _, b := range f.skip(size) {
+		n = n<<8 | int(b)
+	}
+	return n
+}
+
+func (f *field) vector(size int) field { return f.skip(f.number(size)) }
