@@ -40,7 +40,13 @@ func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
 		return
 	}
 	mark(state)
+	c.keep(cs, len(ticketBytes), info, o, now)
+}
 
+// keep makes the session, known to be one that crypto/tls could use. A zero
+// Version, of an encoding nobody here knows, makes it single use: that is right
+// for TLS 1.3 and only costs handshakes for TLS 1.2.
+func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info, o origin, now time.Time) {
 	s := c.newSession(o.key, live)
 	defer s.release()
 	s.birth, s.serial = o.birth, c.serial.Add(1)
@@ -52,7 +58,7 @@ func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
 		// Before anybody else can take the session: its end must find it.
 		o.conn.receive(s)
 	}
-	if v := s.stillborn(len(ticketBytes), now); v != nil {
+	if v := s.stillborn(ticketSize, now); v != nil {
 		s.end(v)
 	} else {
 		c.pooled(s, cache.Item[*session]{Value: s, Size: int64(info.Size), Expires: s.info.Expires})

@@ -2,7 +2,7 @@ package ticket
 
 import (
 	"crypto/tls"
-	"encoding/asn1"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -133,23 +133,71 @@ func (i *Info) readCertificates(list []byte) error {
 	return nil
 }
 
-// notAfter is the end of a certificate's validity (RFC 5280, Section 4.1). It
-// decodes only the fields before it: x509.ParseCertificate takes 20 times as
-// long, and crypto/tls has parsed the certificate already.
+// notAfter is the end of a certificate's validity (RFC 5280, Section 4.1.2.5).
+// It walks over the few fields before it, as crypto/tls has parsed the
+// certificate already and x509 would parse all of it again; x509 is asked only
+// about what is not in the form that RFC 5280 demands.
 func notAfter(der []byte) (time.Time, error) {
-	var c struct {
-		TBS struct {
-			Version    int `asn1:"optional,explicit,default:0,tag:0"`
-			Serial     asn1.RawValue
-			Algorithm  asn1.RawValue
-			Issuer     asn1.RawValue
-			NotBetween struct{ Before, After time.Time }
+	certificate := reader{b: der}
+	_, tbs := certificate.enter()
+	_, fields := tbs.enter()
+	if tag, _ := fields.enter(); tag == 0xa0 { // version, unless it is 1
+		fields.enter() // serial number
+	}
+	fields.enter() // signature algorithm
+	fields.enter() // issuer
+	_, validity := fields.enter()
+	validity.enter() // not before
+	if tag, end := validity.enter(); !validity.bad {
+		if t, ok := parseTime(tag, end.b); ok {
+			return t, nil
 		}
 	}
-	if _, err := asn1.Unmarshal(der, &c); err != nil {
-		return time.Time{}, fmt.Errorf("%w: leaf certificate", errEncoding)
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: leaf certificate: %w", errEncoding, err)
 	}
-	return c.TBS.NotBetween.After, nil
+	return parsed.NotAfter, nil
+}
+
+// parseTime reads YYMMDDHHMMSSZ (UTCTime) and YYYYMMDDHHMMSSZ
+// (GeneralizedTime), the only forms that RFC 5280 allows.
+func parseTime(tag byte, text []byte) (time.Time, bool) {
+	const utcTime, generalizedTime = 23, 24
+	century := 0
+	switch {
+	case tag == utcTime && len(text) == 13:
+		century = 19
+		if text[0] < '5' { // two digits reach from 1950 to 2049
+			century = 20
+		}
+	case tag == generalizedTime && len(text) == 15:
+		century = twoDigits(text)
+		text = text[2:]
+	default:
+		return time.Time{}, false
+	}
+	var part [6]int
+	for i := range part {
+		if part[i] = twoDigits(text[2*i:]); part[i] < 0 {
+			return time.Time{}, false
+		}
+	}
+	if century < 0 || text[12] != 'Z' {
+		return time.Time{}, false
+	}
+	t := time.Date(100*century+part[0], time.Month(part[1]), part[2], part[3], part[4], part[5], 0, time.UTC)
+	// time.Date moves the 31st of February to March; such a date is x509's.
+	return t, t.Day() == part[2] && t.Hour() == part[3] && t.Minute() == part[4] && t.Second() == part[5]
+}
+
+// twoDigits is the number that text begins with, or -1.
+func twoDigits(text []byte) int {
+	high, low := text[0]-'0', text[1]-'0'
+	if high > 9 || low > 9 {
+		return -1
+	}
+	return int(high)*10 + int(low)
 }
 
 // A reader takes fields off the front of b. After the first that is not there
@@ -179,3 +227,18 @@ func (r *reader) uint(size int) uint64 {
 
 // vector takes an opaque<..2^(8*size)-1>. It aliases the input.
 func (r *reader) vector(size int) []byte { return r.next(r.uint(size)) }
+
+// enter takes a DER element (X.690) and returns its tag and a reader of its
+// content.
+func (r *reader) enter() (tag byte, content reader) {
+	tag = byte(r.uint(1))
+	length := r.uint(1)
+	if long := length &^ 0x80; length > long {
+		if long > 4 {
+			r.bad = true
+			return tag, reader{bad: true}
+		}
+		length = r.uint(int(long))
+	}
+	return tag, reader{b: r.next(length), bad: r.bad}
+}
