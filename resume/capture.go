@@ -63,7 +63,7 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 	} else {
 		c.pooled(s, cache.Item[*session]{Value: s, Size: int64(info.Size), Expires: s.info.Expires})
 	}
-	c.announce(s)
+	c.announce(s, o.conn)
 	if !s.verdict.Load().open() {
 		c.depart(s)
 	}

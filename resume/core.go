@@ -139,13 +139,13 @@ const (
 // announce calls NewSession. A session may be taken by somebody else before it
 // returns; its RemoveSession then waits and is called here, so that the two
 // always come in order. The caller holds a reference.
-func (c *core) announce(s *session) {
+func (c *core) announce(s *session, conn *Conn) {
 	defer func() { // also when the callback panics
 		if s.spoken.Or(announced)&departed != 0 {
 			c.farewell(s)
 		}
 	}()
-	c.event(Event{Kind: TicketCaptured, Session: &s.borrowed})
+	c.event(Event{Kind: TicketCaptured, Session: &s.borrowed, Conn: conn})
 	if c.onNew != nil {
 		c.onNew(&s.borrowed)
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"slices"
 	"testing"
 	"time"
 
@@ -44,7 +43,7 @@ func tls12(server, _ *tls.Config) { server.MaxVersion = tls.VersionTLS12 }
 
 // serve answers one connection: an 'x' for everything it reads.
 func (p *peer) serve() net.Conn {
-	client, server := net.Pipe()
+	client, server := tlstest.Pipe()
 	go func() {
 		defer server.Close()
 		conn := tls.Server(server, p.server)
@@ -131,14 +130,6 @@ func kinds(events []Event) (got []EventKind) {
 		got = append(got, e.Kind)
 	}
 	return got
-}
-
-func counts(events []Event, kind EventKind) (n int) {
-	for range slices.Values(events) {
-		n++
-	}
-	_ = kind
-	return n
 }
 
 var day = 24 * time.Hour

@@ -66,7 +66,7 @@ func Inspect(ticket []byte, state *tls.SessionState) (Info, error) {
 	bare := *state
 	bare.Extra = nil
 	for _, extra := range state.Extra {
-		info.Size += len(extra)
+		info.Size += 3 + len(extra) // with its length
 	}
 	encoded, err := bare.Bytes()
 	if err != nil {

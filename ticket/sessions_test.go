@@ -14,11 +14,12 @@ import (
 	"encoding/hex"
 	"io"
 	"math/big"
-	"net"
 	"reflect"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
 // A session is what a session cache is given: a ticket and its state.
@@ -31,7 +32,7 @@ type session struct {
 // session it was given.
 type keep struct{ last *tls.ClientSessionState }
 
-func (k *keep) Get(string) (*tls.ClientSessionState, bool)   { return nil, false }
+func (k *keep) Get(string) (*tls.ClientSessionState, bool)    { return nil, false }
 func (k *keep) Put(_ string, session *tls.ClientSessionState) { k.last = session }
 
 // connect makes one handshake in memory and returns both ends' sessions. It
@@ -45,7 +46,7 @@ func connect(t testing.TB, client, server *tls.Config) (ours, theirs session) {
 		theirs = session{sealed, state}
 		return sealed, err
 	}
-	near, far := net.Pipe()
+	near, far := tlstest.Pipe()
 	defer near.Close()
 	defer far.Close()
 	served := make(chan error, 1)

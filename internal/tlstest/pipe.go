@@ -1,0 +1,80 @@
+package tlstest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Pipe is net.Pipe with writes that do not wait for the reader, as on a
+// network: both ends of a TLS 1.3 handshake write before they read on, and
+// would wait for each other for ever. What was written before Close arrives.
+// It uses nothing that testing/synctest cannot see through.
+func Pipe() (client, server net.Conn) {
+	a, b := net.Pipe()
+	return newBuffered(a), newBuffered(b)
+}
+
+type buffered struct {
+	net.Conn
+	mu     sync.Mutex // guards queue and closed
+	more   *sync.Cond // queue has grown, or closed is set
+	queue  [][]byte
+	closed bool
+}
+
+func newBuffered(conn net.Conn) *buffered {
+	b := &buffered{Conn: conn}
+	b.more = sync.NewCond(&b.mu)
+	go b.pump()
+	return b
+}
+
+func (b *buffered) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, io.ErrClosedPipe
+	}
+	b.queue = append(b.queue, append([]byte(nil), p...))
+	b.more.Signal()
+	return len(p), nil
+}
+
+func (b *buffered) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.more.Signal()
+	return b.Conn.SetReadDeadline(time.Unix(1, 0)) // a blocked Read returns
+}
+
+// pump passes on what was written, and closes when all of it has arrived or
+// the other end is gone.
+func (b *buffered) pump() {
+	defer b.Conn.Close()
+	for {
+		p, ok := b.next()
+		if !ok {
+			return
+		}
+		if _, err := b.Conn.Write(p); err != nil {
+			return
+		}
+	}
+}
+
+func (b *buffered) next() ([]byte, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.queue) == 0 && !b.closed {
+		b.more.Wait()
+	}
+	if len(b.queue) == 0 {
+		return nil, false
+	}
+	p := b.queue[0]
+	b.queue = b.queue[1:]
+	return p, true
+}
