@@ -34,18 +34,24 @@ type Leaf struct {
 	RSA       bool // 2048 bits instead of P-256
 }
 
-// NewCA makes a CA. Two of one name look alike but for their keys.
+// NewCA makes a CA, valid for a year. Two of one name look alike but for their
+// keys.
 func NewCA(name string) (*CA, error) {
+	now := time.Now()
+	return NewCAValid(name, now.Add(-time.Hour), now.Add(365*24*time.Hour))
+}
+
+// NewCAValid is NewCA for clients whose clock stands elsewhere.
+func NewCAValid(name string, notBefore, notAfter time.Time) (*CA, error) {
 	key, err := newKey(false)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.Add(365 * 24 * time.Hour),
+		NotBefore:             notBefore,
+		NotAfter:              notAfter,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,

@@ -38,8 +38,12 @@ func (i *Identities) Connection() *Presenter {
 	return &Presenter{all: i, id: i.next}
 }
 
-// Present notes that the connection offered a ticket.
+// Present notes that the connection offered a ticket. An empty one is none:
+// that is what crypto/tls unwraps when a TLS 1.2 client has no ticket.
 func (p *Presenter) Present(ticket []byte) {
+	if len(ticket) == 0 {
+		return
+	}
 	sum := sha256.Sum256(ticket)
 	i := p.all
 	i.mu.Lock()

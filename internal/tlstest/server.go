@@ -56,6 +56,7 @@ func NewServer(opts Options) (*Server, error) {
 }
 
 // Counting returns a configuration that counts the tickets of each connection.
+// A configuration that wraps and unwraps sessions itself keeps doing so.
 func Counting(base *tls.Config, all *Identities) *tls.Config {
 	outer := base.Clone()
 	inner := base.GetConfigForClient
@@ -70,14 +71,20 @@ func Counting(base *tls.Config, all *Identities) *tls.Config {
 				mine = theirs
 			}
 		}
-		keys := mine
+		wrap, unwrap := mine.WrapSession, mine.UnwrapSession
+		if wrap == nil {
+			wrap = mine.EncryptTicket
+		}
+		if unwrap == nil {
+			unwrap = mine.DecryptTicket
+		}
 		presenter := all.Connection()
 		mine = mine.Clone()
 		mine.GetConfigForClient = nil
-		mine.WrapSession = keys.EncryptTicket
+		mine.WrapSession = wrap
 		mine.UnwrapSession = func(identity []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 			presenter.Present(identity)
-			return keys.DecryptTicket(identity, cs)
+			return unwrap(identity, cs)
 		}
 		return mine, nil
 	}

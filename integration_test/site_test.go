@@ -1,0 +1,143 @@
+package integration_test
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/resume"
+)
+
+const (
+	// host is the name of a site, unless a test says otherwise.
+	host = "server.test"
+
+	// patience bounds everything a test waits for.
+	patience = 20 * time.Second
+
+	hour = time.Hour
+	day  = 24 * time.Hour
+)
+
+// A site is a Go server on loopback and the client configuration that trusts
+// it.
+type site struct {
+	*tlstest.Server
+	ca     *tlstest.CA
+	server *tls.Config
+	client *tls.Config
+}
+
+// A setup is what a test changes about its site.
+type setup struct {
+	names  []string          // the server's; nil: host
+	server func(*tls.Config) // changes its configuration
+	handle func(net.Conn)    // nil: echo
+}
+
+func newSite(t testing.TB, with setup) *site {
+	t.Helper()
+	leakCheck(t)
+	if with.names == nil {
+		with.names = []string{host}
+	}
+	ca := tlstest.Must(tlstest.NewCA("root"))
+	s := &site{
+		ca:     ca,
+		server: &tls.Config{Certificates: []tls.Certificate{issue(ca, with.names...)}},
+		client: &tls.Config{RootCAs: ca.Pool(), ServerName: with.names[0]},
+	}
+	if with.server != nil {
+		with.server(s.server)
+	}
+	s.Server = serve(t, tlstest.Options{Config: s.server, Handle: with.handle})
+	return s
+}
+
+func issue(ca *tlstest.CA, names ...string) tls.Certificate {
+	return tlstest.Must(ca.Issue(tlstest.Leaf{Names: names}))
+}
+
+func serve(t testing.TB, opts tlstest.Options) *tlstest.Server {
+	t.Helper()
+	server, err := tlstest.NewServer(opts)
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// restart ends the server and starts one at the same address, with further
+// changes to its configuration. What it counts goes on.
+func (s *site) restart(t testing.TB, change ...func(*tls.Config)) {
+	t.Helper()
+	s.Server.Close()
+	s.server = s.server.Clone()
+	for _, f := range change {
+		f(s.server)
+	}
+	s.Server = serve(t, tlstest.Options{Config: s.server, Addr: s.Addr, Identities: s.Identities})
+}
+
+// Changes to a server's configuration.
+
+func onlyTLS12(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }
+func onlyP256(c *tls.Config)  { c.CurvePreferences = []tls.CurveID{tls.CurveP256} }
+
+// newKeys makes every ticket given out so far worthless.
+func newKeys(c *tls.Config) {
+	var key [32]byte
+	rand.Read(key[:])
+	c.SetSessionTicketKeys([][32]byte{key})
+}
+
+// with is the client configuration, changed.
+func (s *site) with(change func(*tls.Config)) *tls.Config {
+	config := s.client.Clone()
+	change(config)
+	return config
+}
+
+// requireNoReuse holds the law of the house, from the server's side.
+func requireNoReuse(t testing.TB, seen *tlstest.Identities) tlstest.Counts {
+	t.Helper()
+	counts := seen.Counts()
+	require.Zero(t, counts.Reused, "connections that offered a ticket another had offered")
+	return counts
+}
+
+// newCache is a cache whose books are checked when the test ends.
+func newCache(t testing.TB, c *resume.ClientCache) *resume.ClientCache {
+	t.Cleanup(func() {
+		st := c.Stats()
+		sum := st.Used + st.Expired + st.Evicted + st.Removed + st.Failed + st.Kept
+		assert.Equal(t, st.Captured, sum, st.String())
+		assert.Zero(t, st.Handles, "counted handles that nobody released")
+	})
+	return c
+}
+
+// leakCheck fails the test if it leaves goroutines behind. What was to be
+// cleaned up before it must be registered after it.
+func leakCheck(t testing.TB) {
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; <-tick.C {
+			if time.Now().After(deadline) {
+				stacks := make([]byte, 1<<20)
+				stacks = stacks[:runtime.Stack(stacks, true)]
+				t.Errorf("%d goroutines before, %d after:\n%s", before, strings.Count(string(stacks), "goroutine "), stacks)
+				return
+			}
+		}
+	})
+}
