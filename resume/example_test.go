@@ -1,0 +1,145 @@
+package resume_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/resume"
+)
+
+// echoServer is a throwaway TLS server and a configuration that trusts it.
+func echoServer() (server *tlstest.Server, client *tls.Config) {
+	ca := tlstest.Must(tlstest.NewCA("example"))
+	certificate := tlstest.Must(ca.Issue(tlstest.Leaf{}))
+	server = tlstest.Must(tlstest.NewServer(tlstest.Options{
+		Config: &tls.Config{Certificates: []tls.Certificate{certificate}},
+	}))
+	return server, &tls.Config{RootCAs: ca.Pool()}
+}
+
+// say writes and reads, which brings the session.
+func say(conn io.ReadWriter) {
+	fmt.Fprint(conn, "hi")
+	io.ReadFull(conn, make([]byte, 2))
+}
+
+func ExampleDialer() {
+	server, config := echoServer()
+	defer server.Close()
+
+	var cache resume.ClientCache
+	dialer := &resume.Dialer{Scope: cache.NewScope(), Config: config}
+	for range 3 {
+		conn, err := dialer.Dial("tcp", server.Addr)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		say(conn)
+		fmt.Println("resumed:", conn.ConnectionState().DidResume, "received:", conn.Get0Session().Status())
+		conn.Close()
+	}
+	fmt.Println(cache.Stats())
+	// Output:
+	// resumed: false received: Resumable
+	// resumed: true received: Resumable
+	// resumed: true received: Resumable
+	// captured 3 = used 2 + expired 0 + evicted 0 + removed 0 + failed 0 + kept 1; full 1, resumed 2
+}
+
+func ExampleClientCache_TLSConfig() {
+	server, config := echoServer()
+	defer server.Close()
+
+	var cache resume.ClientCache
+	config = cache.TLSConfig(config) // once; keep the result
+	for range 2 {
+		conn, err := tls.Dial("tcp", server.Addr, config)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		say(conn)
+		fmt.Println("resumed:", conn.ConnectionState().DidResume)
+		conn.Close()
+	}
+	// Output:
+	// resumed: false
+	// resumed: true
+}
+
+func ExampleClientCache() {
+	server, config := echoServer()
+	defer server.Close()
+
+	cache := &resume.ClientCache{
+		NewSession:    func(s *resume.Session) { fmt.Println("new:", s.Status()) },
+		RemoveSession: func(s *resume.Session) { fmt.Println("gone:", s.Status(), s.Reason()) },
+	}
+	config.ClientSessionCache = cache
+	for range 2 {
+		conn, err := tls.Dial("tcp", server.Addr, config)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		say(conn)
+		conn.Close()
+	}
+	// Output:
+	// new: Resumable
+	// gone: Used used
+	// new: Resumable
+}
+
+func ExampleSession() {
+	server, config := echoServer()
+	defer server.Close()
+
+	var cache resume.ClientCache
+	dialer := &resume.Dialer{Scope: cache.NewScope(), Config: config}
+	conn, err := dialer.Dial("tcp", server.Addr)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(conn.Get0Session().Status())
+	say(conn)
+	session := conn.Get1Session()
+	conn.Close()
+	fmt.Println(session.Status())
+
+	exactly := *dialer
+	exactly.Session = session
+	if conn, err = exactly.Dial("tcp", server.Addr); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("resumed:", conn.ConnectionState().DidResume)
+	conn.Close()
+	_, err = exactly.Dial("tcp", server.Addr)
+	fmt.Println(err)
+	session.Release()
+	fmt.Println(session.Status())
+	// Output:
+	// Pending
+	// Resumable
+	// resumed: true
+	// resume: session is not resumable: Used (used)
+	// Freed
+}
+
+func ExampleScope_NewConn() {
+	server, config := echoServer()
+	defer server.Close()
+
+	var cache resume.ClientCache
+	scope := cache.Scope("tenant-7")
+	fmt.Println(scope)
+	fmt.Println(scope.Get0Session("127.0.0.1") == nil, len(config.Certificates))
+	// Output:
+	// Scope("tenant-7")
+	// true 0
+}
