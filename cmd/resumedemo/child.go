@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+)
+
+// The servers run in a child process, so that the CPU time of this one is the
+// client's alone. It speaks JSON lines: first a greeting, then the counts of
+// one server for each line "reset NAME" or "counts NAME".
+const childCommand = "_servers"
+
+type greeting struct {
+	CA      string
+	Servers []target
+}
+
+type target struct{ Name, Addr string }
+
+// serveChild serves until its input ends, and so never outlives its parent.
+func serveChild(in io.Reader, out io.Writer) error {
+	ca, err := tlstest.NewCA("resumedemo")
+	if err != nil {
+		return err
+	}
+	cert, err := ca.Issue(tlstest.Leaf{})
+	if err != nil {
+		return err
+	}
+	server, err := tlstest.NewServer(tlstest.Options{Config: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	hello := greeting{CA: string(ca.PEM()), Servers: []target{{"go", server.Addr}}}
+	seen := map[string]*tlstest.Identities{"go": server.Identities}
+
+	openssl, err := tlstest.StartOpenSSL(cert)
+	switch {
+	case err == nil:
+		defer openssl.Close()
+		proxy, err := tlstest.NewProxy(openssl.Addr, 1)
+		if err != nil {
+			return err
+		}
+		defer proxy.Close()
+		hello.Servers = append(hello.Servers, target{"openssl s_server", proxy.Addr})
+		seen["openssl s_server"] = proxy.Identities
+	case !errors.Is(err, tlstest.ErrNoOpenSSL):
+		return err
+	}
+	return answer(in, json.NewEncoder(out), hello, seen)
+}
+
+func answer(in io.Reader, out *json.Encoder, hello greeting, seen map[string]*tlstest.Identities) error {
+	if err := out.Encode(hello); err != nil {
+		return err
+	}
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		verb, name, _ := strings.Cut(lines.Text(), " ")
+		identities := seen[name]
+		if identities == nil {
+			return fmt.Errorf("no server %q", name)
+		}
+		if verb == "reset" {
+			identities.Reset()
+		}
+		if err := out.Encode(identities.Counts()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// servers are the child as its parent sees it.
+type servers struct {
+	greeting
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	answers *json.Decoder
+}
+
+func startServers() (*servers, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &servers{cmd: exec.Command(self, childCommand)}
+	s.cmd.Stderr = os.Stderr
+	if s.in, err = s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	s.answers = json.NewDecoder(out)
+	if err := s.answers.Decode(&s.greeting); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("starting the servers: %w", err)
+	}
+	return s, nil
+}
+
+func (s *servers) ask(verb, name string) (counts tlstest.Counts, err error) {
+	if _, err := fmt.Fprintln(s.in, verb, name); err != nil {
+		return counts, err
+	}
+	return counts, s.answers.Decode(&counts)
+}
+
+func (s *servers) stop() {
+	s.in.Close()
+	s.cmd.Wait()
+}

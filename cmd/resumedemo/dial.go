@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tlsresume/tlsresume/resume"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	quiet       = 20 * time.Millisecond // no ticket for so long: no more are coming
+	patience    = 250 * time.Millisecond
+	maxBody     = 1 << 20
+)
+
+type dialOptions struct {
+	n, c   int
+	path   string
+	asJSON bool
+	host   string
+	config *tls.Config
+}
+
+func dialCommand(args []string) error {
+	o, err := parseDial(args)
+	if o == nil || err != nil {
+		return err
+	}
+	r := &dialing{options: o, done: map[*resume.Conn]resume.Event{}, tickets: map[*resume.Conn]int{}}
+	r.cache.Observe = r.observe
+	r.dialer = &resume.Dialer{Scope: r.cache.NewScope(), Config: o.config}
+	var group errgroup.Group
+	group.SetLimit(o.c)
+	for i := range o.n {
+		group.Go(func() error { r.connection(i + 1); return nil })
+	}
+	group.Wait()
+	r.summary()
+	return r.failure
+}
+
+// parseDial returns nil without an error after -h.
+func parseDial(args []string) (*dialOptions, error) {
+	o := &dialOptions{config: new(tls.Config)}
+	flags := flag.NewFlagSet("resumedemo dial", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.IntVar(&o.n, "n", 10, "connections")
+	flags.IntVar(&o.c, "c", 4, "connections in parallel")
+	cafile := flags.String("cafile", "", "PEM `file` of the roots to trust")
+	flags.BoolVar(&o.config.InsecureSkipVerify, "insecure", false, "do not verify the server")
+	flags.StringVar(&o.config.ServerName, "servername", "", "server `name` instead of the host")
+	alpn := flags.String("alpn", "", "protocols to offer, such as h2,http/1.1")
+	tls12 := flags.Bool("tls12", false, "TLS 1.2 at most")
+	flags.StringVar(&o.path, "http", "", "GET this `path` on every connection")
+	flags.BoolVar(&o.asJSON, "json", false, "one JSON object per line")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Println("usage: resumedemo dial [flags] host:port")
+		flags.SetOutput(os.Stdout)
+		flags.PrintDefaults()
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	o.host = flags.Arg(0)
+	if _, _, err := net.SplitHostPort(o.host); err != nil || flags.NArg() != 1 {
+		return nil, fmt.Errorf("%w: dial wants one host:port after its flags", errUsage)
+	}
+	if o.n < 1 || o.c < 1 {
+		return nil, fmt.Errorf("%w: -n and -c must be at least 1", errUsage)
+	}
+	if *alpn != "" {
+		o.config.NextProtos = strings.Split(*alpn, ",")
+	}
+	if *tls12 {
+		o.config.MaxVersion = tls.VersionTLS12
+	}
+	if *cafile == "" {
+		return o, nil
+	}
+	text, err := os.ReadFile(*cafile)
+	if err != nil {
+		return nil, err
+	}
+	o.config.RootCAs = x509.NewCertPool()
+	if !o.config.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("no certificate in %s", *cafile)
+	}
+	return o, nil
+}
+
+// A dialing is one run of dial.
+type dialing struct {
+	options *dialOptions
+	cache   resume.ClientCache
+	dialer  *resume.Dialer
+
+	mu            sync.Mutex // guards the rest, and standard output
+	done          map[*resume.Conn]resume.Event
+	tickets       map[*resume.Conn]int
+	full, resumed int
+	failure       error
+}
+
+// observe notes what the cache says of each connection.
+func (r *dialing) observe(e resume.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch e.Kind {
+	case resume.HandshakeDone:
+		r.done[e.Conn] = e
+	case resume.TicketCaptured:
+		r.tickets[e.Conn]++
+	}
+}
+
+type line struct {
+	N         int     `json:"n"`
+	Resumed   bool    `json:"resumed"`
+	Session   string  `json:"session,omitempty"`
+	Received  int     `json:"received"`
+	Handshake float64 `json:"handshake_ms"`
+	Reason    string  `json:"reason,omitempty"`
+	Error     string  `json:"error,omitempty"`
+}
+
+func (r *dialing) connection(n int) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	began := time.Now()
+	conn, err := r.dialer.DialContext(ctx, "tcp", r.options.host)
+	took := time.Since(began)
+	l := line{N: n, Handshake: float64(took.Microseconds()) / 1000}
+	if err != nil {
+		l.Error = err.Error()
+		r.print(l, fmt.Errorf("connection %d: %w", n, err))
+		return
+	}
+	defer conn.Close()
+	before := conn.Get0Session()
+	l.Session = before.Info().ID
+	if err = r.talk(conn, took); err != nil {
+		l.Error = err.Error()
+	}
+	if l.Session == "" {
+		l.Session = conn.Get0Session().Info().ID
+	}
+	r.mu.Lock()
+	l.Received = r.tickets[conn]
+	l.Resumed, l.Reason = r.done[conn].Resumed, r.done[conn].Reason
+	delete(r.tickets, conn)
+	delete(r.done, conn)
+	r.mu.Unlock()
+	r.print(l, err)
+}
+
+// talk reads, for a ticket arrives inside Read.
+func (r *dialing) talk(conn *resume.Conn, took time.Duration) error {
+	if r.options.path != "" {
+		host, _, _ := net.SplitHostPort(r.options.host)
+		conn.SetDeadline(time.Now().Add(dialTimeout))
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", r.options.path, host); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, io.LimitReader(conn, maxBody))
+		return err
+	}
+	if conn.ConnectionState().Version < tls.VersionTLS13 {
+		return nil // its ticket came within the handshake
+	}
+	buf := make([]byte, 4096)
+	for until, known := time.Now().Add(max(patience, 2*took)), 0; time.Now().Before(until); {
+		conn.SetReadDeadline(time.Now().Add(quiet))
+		_, err := conn.Read(buf)
+		var timeout net.Error
+		switch {
+		case errors.As(err, &timeout) && timeout.Timeout():
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		r.mu.Lock()
+		got := r.tickets[conn]
+		r.mu.Unlock()
+		if got > 0 && got == known {
+			return nil
+		}
+		known = got
+	}
+	return nil
+}
+
+func (r *dialing) print(l line, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kind := "full"
+	switch {
+	case l.Error != "":
+		kind = "failed"
+		if r.failure == nil {
+			r.failure = err
+		}
+	case l.Resumed:
+		kind = "resumed"
+		r.resumed++
+	default:
+		r.full++
+	}
+	if r.options.asJSON {
+		json.NewEncoder(os.Stdout).Encode(l)
+		return
+	}
+	text := fmt.Sprintf("%3d  %-7s  session %-16s  %d tickets  %7.2f ms", l.N, kind, l.Session, l.Received, l.Handshake)
+	if l.Reason != "" {
+		text += "  " + l.Reason
+	}
+	if l.Error != "" {
+		text += "  " + l.Error
+	}
+	fmt.Println(text)
+}
+
+func (r *dialing) summary() {
+	captured := r.cache.Stats().Captured
+	if r.options.asJSON {
+		fmt.Printf(`{"connections":%d,"full":%d,"resumed":%d,"captured":%d}`+"\n", r.options.n, r.full, r.resumed, captured)
+		return
+	}
+	fmt.Printf("%d connections, %d full, %d resumed, %d tickets\n", r.options.n, r.full, r.resumed, captured)
+}
