@@ -139,10 +139,10 @@ func (p *Pool[K, V]) Put(key K, item Item[V]) {
 // pick runs under a lock: it must be quick and must not call the pool.
 func (p *Pool[K, V]) Take(key K, now time.Time, pick func(V) Verdict) (Item[V], bool) {
 	var out drops[K, V]
+	defer p.tell(&out) // also of what went before pick panicked
 	s, hash := p.shard(key)
 	var item Item[V]
 	ok := s.take(hash, key, now, pick, &item, &out)
-	p.tell(&out)
 	return item, ok
 }
 
@@ -248,12 +248,16 @@ func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint64) {
 func (p *Pool[K, V]) sweep(goes func(*node[K, V], int) (Cause, bool)) int {
 	total := 0
 	for i := range p.shards {
-		var out drops[K, V]
-		p.shards[i].sweep(goes, &out)
-		total += out.len()
-		p.tell(&out)
+		total += p.sweepShard(&p.shards[i], goes)
 	}
 	return total
+}
+
+func (p *Pool[K, V]) sweepShard(s *shard[K, V], goes func(*node[K, V], int) (Cause, bool)) int {
+	var out drops[K, V]
+	defer p.tell(&out) // also of what went before goes panicked
+	s.sweep(goes, &out)
+	return out.len()
 }
 
 // over reports whether a bound on the whole pool is exceeded.

@@ -24,7 +24,7 @@ func TestBurstsUseEveryTicketOnce(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			s := newSite(t, setup{})
 			c := newCache(t, new(resume.ClientCache))
-			e := w.open(c, s.client)
+			e := w.open(c, s.with(onlyP256))
 
 			resumed := 0
 			for range rounds {
@@ -51,7 +51,7 @@ func TestCachesOfOneServerShareNoTicket(t *testing.T) {
 	for i := range caches {
 		caches[i] = newCache(t, new(resume.ClientCache))
 		for _, w := range ways {
-			entries = append(entries, w.open(caches[i], s.client))
+			entries = append(entries, w.open(caches[i], s.with(onlyP256)))
 		}
 	}
 	const each, turns = 8, 4

@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,10 +87,13 @@ func (s *site) restart(t testing.TB, change ...func(*tls.Config)) {
 	s.Server = serve(t, tlstest.Options{Config: s.server, Addr: s.Addr, Identities: s.Identities})
 }
 
-// Changes to a server's configuration.
+// Changes to a configuration.
 
 func onlyTLS12(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }
-func onlyP256(c *tls.Config)  { c.CurvePreferences = []tls.CurveID{tls.CurveP256} }
+
+// onlyP256, in a client, saves time: that curve is assembly, and the race
+// detector makes the others slow. In a server it causes a HelloRetryRequest.
+func onlyP256(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP256} }
 
 // newKeys makes every ticket given out so far worthless.
 func newKeys(c *tls.Config) {
@@ -140,4 +144,24 @@ func leakCheck(t testing.TB) {
 			}
 		}
 	})
+}
+
+// onlyOnce makes a server send one ticket that is worth something, and then
+// empty ones, which TLS 1.2 takes for none (RFC 5077, Section 3.3).
+func onlyOnce(keys *tls.Config) func(tls.ConnectionState, *tls.SessionState) ([]byte, error) {
+	var sent atomic.Bool
+	return func(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+		if sent.Swap(true) {
+			return nil, nil
+		}
+		return keys.EncryptTicket(cs, state)
+	}
+}
+
+// rawConn is a TCP connection.
+func rawConn(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	raw, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	return raw
 }

@@ -21,6 +21,7 @@ type client interface {
 	net.Conn
 	HandshakeContext(context.Context) error
 	ConnectionState() tls.ConnectionState
+	NetConn() net.Conn
 }
 
 // A way is one of the ways in to the layer.

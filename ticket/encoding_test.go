@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // whatToDo is for whoever meets a failure here after a Go upgrade: no other
@@ -65,7 +67,7 @@ func TestEncodingIsTheOneWeRead(t *testing.T) {
 func readsAll(t *testing.T, ticket []byte, state *tls.SessionState) {
 	t.Helper()
 	encoded, err := state.Bytes()
-	noError(t, err)
+	require.NoError(t, err)
 	want := mirror(t, ticket, state)
 	got := Info{ID: want.ID, EarlyData: want.EarlyData, Size: want.Size} // from elsewhere
 	rest, err := got.read(encoded)

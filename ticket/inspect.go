@@ -188,7 +188,8 @@ func parseTime(tag byte, text []byte) (time.Time, bool) {
 	}
 	t := time.Date(100*century+part[0], time.Month(part[1]), part[2], part[3], part[4], part[5], 0, time.UTC)
 	// time.Date moves the 31st of February to March; such a date is x509's.
-	return t, t.Day() == part[2] && t.Hour() == part[3] && t.Minute() == part[4] && t.Second() == part[5]
+	return t, t.Month() == time.Month(part[1]) && t.Day() == part[2] &&
+		t.Hour() == part[3] && t.Minute() == part[4] && t.Second() == part[5]
 }
 
 // twoDigits is the number that text begins with, or -1.

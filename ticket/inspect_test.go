@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestInspectSaysWhatCryptoTLSKnows(t *testing.T) {
@@ -50,7 +52,7 @@ func TestInspectSaysWhatCryptoTLSKnows(t *testing.T) {
 
 			info, err := Inspect(s.ticket, s.state)
 
-			noError(t, err)
+			require.NoError(t, err)
 			sameInfo(t, info, mirror(t, s.ticket, s.state))
 			// Were the mirror wrong, these are known without it.
 			if info.Version != c.version || info.Certificates != c.sent || !info.Client ||
@@ -83,12 +85,12 @@ func TestInspectReadsWhatOnlyOtherPeersNegotiate(t *testing.T) {
 			encoded := must(s.state.Bytes())
 			c.patch(encoded)
 			state, err := tls.ParseSessionState(encoded)
-			noError(t, err)
+			require.NoError(t, err)
 			before := must(Inspect(s.ticket, s.state))
 
 			info, err := Inspect(s.ticket, state)
 
-			noError(t, err)
+			require.NoError(t, err)
 			sameInfo(t, info, mirror(t, s.ticket, state))
 			if info == before {
 				t.Error("the patch changed nothing: the test does not test")
@@ -104,7 +106,7 @@ func TestInspectReadsEarlyDataAndItsProtocol(t *testing.T) {
 	}
 	s.state.EarlyData = true // as crypto/tls sets it over QUIC (rule T16)
 	info, err := Inspect(s.ticket, s.state)
-	noError(t, err)
+	require.NoError(t, err)
 	sameInfo(t, info, mirror(t, s.ticket, s.state))
 	if !info.EarlyData || info.ALPN != "h3" {
 		t.Errorf("early data %v, ALPN %q", info.EarlyData, info.ALPN)
@@ -131,7 +133,7 @@ func TestInspectReadsServerSessions(t *testing.T) {
 
 			info, err := Inspect(s.ticket, s.state)
 
-			noError(t, err)
+			require.NoError(t, err)
 			sameInfo(t, info, mirror(t, s.ticket, s.state))
 			if info.Client || info.Certificates != c.want || !info.Expires.IsZero() {
 				t.Errorf("client %v, %d certificates, until %v", info.Client, info.Certificates, info.Expires)
@@ -148,7 +150,7 @@ func TestInspectLeavesItsArgumentsUntouched(t *testing.T) {
 
 		_, err := Inspect(s.ticket, s.state)
 
-		noError(t, err)
+		require.NoError(t, err)
 		if !bytes.Equal(ticket, s.ticket) {
 			t.Error("the ticket was changed")
 		}
@@ -180,7 +182,7 @@ func TestSizeCountsExtraAndNoEntryIsTooLong(t *testing.T) {
 
 			info, err := Inspect(s.ticket, s.state)
 
-			noError(t, err)
+			require.NoError(t, err)
 			sameInfo(t, info, want)
 			if encoded, err := s.state.Bytes(); err == nil && info.Size != len(s.ticket)+len(encoded) {
 				t.Errorf("size %d, ticket %d and encoding %d", info.Size, len(s.ticket), len(encoded))
@@ -228,7 +230,7 @@ func TestEveryPrefixFailsAndKeepsWhatWasRead(t *testing.T) {
 		flags := 14 + int(encoded[13]) + 3 // behind secret and extra
 		var whole Info
 		_, err := whole.read(encoded)
-		noError(t, err)
+		require.NoError(t, err)
 		for n := range encoded {
 			var want, got Info
 			if n >= 2 {
@@ -298,9 +300,9 @@ func TestWhatFollowsTheLastFieldIsLeftUnread(t *testing.T) {
 		appended := []byte("a field of a later Go release")
 		var plain, longer Info
 		_, err := plain.read(must(s.state.Bytes()))
-		noError(t, err)
+		require.NoError(t, err)
 		rest, err := longer.read(append(must(s.state.Bytes()), appended...))
-		noError(t, err)
+		require.NoError(t, err)
 		sameInfo(t, longer, plain)
 		if !bytes.Equal(rest, appended) {
 			t.Errorf("rest %q", rest)
@@ -331,16 +333,41 @@ func TestNotAfterIsAsX509ReadsIt(t *testing.T) {
 			der := issue(t, certificate, certificate, ecdsaKey())
 			parsed := must(x509.ParseCertificate(der))
 			got, err := notAfter(der)
-			noError(t, err)
+			require.NoError(t, err)
 			if !got.Equal(parsed.NotAfter) {
 				t.Errorf("got %v, want %v", got, parsed.NotAfter)
 			}
 			// And so does the session that holds it.
 			state, err := tls.ParseSessionState(newWire(der).bytes())
-			noError(t, err)
+			require.NoError(t, err)
 			info, err := Inspect(nil, state)
-			noError(t, err)
+			require.NoError(t, err)
 			sameInfo(t, info, mirror(t, nil, state))
+		})
+	}
+}
+
+// The walk must not make a date of what crypto/x509 refuses.
+func TestNotAfterMakesNoDateOfWhatIsNone(t *testing.T) {
+	certificate := template("leaf", time.Date(2049, 11, 23, 4, 5, 6, 0, time.UTC))
+	der := issue(t, certificate, certificate, ecdsaKey())
+	for _, c := range []struct{ why, digits string }{
+		{"month 13", "491323040506Z"},
+		{"month 0", "490023040506Z"},
+		{"31 November", "491131040506Z"},
+		{"day 0", "491100040506Z"},
+		{"hour 24", "491123240506Z"},
+		{"minute 60", "491123046006Z"},
+		{"second 60", "491123040560Z"},
+		{"not a digit", "4911230405:6Z"},
+		{"no zone", "4911230405060"},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			patched := bytes.Replace(der, []byte("491123040506Z"), []byte(c.digits), 1)
+			_, err := x509.ParseCertificate(patched)
+			require.Error(t, err, "the test does not test")
+			got, err := notAfter(patched)
+			require.ErrorIs(t, err, errEncoding, "got %v", got)
 		})
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
@@ -56,10 +58,10 @@ func connect(t testing.TB, client, server *tls.Config) (ours, theirs session) {
 	}()
 	// In TLS 1.3 the ticket precedes the byte; reading one brings the other.
 	_, err := io.ReadFull(tls.Client(near, client), make([]byte, 1))
-	noError(t, err)
-	noError(t, <-served)
+	require.NoError(t, err)
+	require.NoError(t, <-served)
 	ours.ticket, ours.state, err = kept.last.ResumptionState()
-	noError(t, err)
+	require.NoError(t, err)
 	return ours, theirs
 }
 
@@ -118,7 +120,7 @@ func (i identity) certificates() []tls.Certificate {
 func (i identity) trust(t testing.TB, der []byte) {
 	t.Helper()
 	root, err := x509.ParseCertificate(der)
-	noError(t, err)
+	require.NoError(t, err)
 	i.roots.AddCert(root)
 }
 
@@ -135,7 +137,7 @@ func template(name string, notAfter time.Time) *x509.Certificate {
 func issue(t testing.TB, certificate, parent *x509.Certificate, key crypto.Signer) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, certificate, parent, key.Public(), key)
-	noError(t, err)
+	require.NoError(t, err)
 	return der
 }
 
@@ -155,7 +157,7 @@ func mirror(t testing.TB, ticket []byte, state *tls.SessionState) Info {
 	t.Helper()
 	sum := sha256.Sum256(ticket)
 	encoded, err := state.Bytes()
-	noError(t, err)
+	require.NoError(t, err)
 	info := Info{
 		ID:                   hex.EncodeToString(sum[:8]),
 		Version:              uint16(field(t, state, "version").Uint()),
@@ -176,7 +178,7 @@ func mirror(t testing.TB, ticket []byte, state *tls.SessionState) Info {
 	if info.Certificates > 0 {
 		der := field(t, state, "peerCertificates").Index(0).Elem().FieldByName("Raw").Bytes()
 		leaf, err := x509.ParseCertificate(der)
-		noError(t, err)
+		require.NoError(t, err)
 		info.LeafNotAfter = leaf.NotAfter
 	}
 	return info
@@ -250,13 +252,6 @@ func sameInfo(t testing.TB, got, want Info) {
 	type fields Info
 	if got != want {
 		t.Errorf("\n got %+v\nwant %+v", fields(got), fields(want))
-	}
-}
-
-func noError(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("unexpected error: %v", err)
 	}
 }
 

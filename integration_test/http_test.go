@@ -1,0 +1,188 @@
+package integration_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/resume"
+)
+
+// A webSite is an http.Server. Requests for /together wait until as many are
+// there as its crowd, so that HTTP/1.1 needs a connection for each.
+type webSite struct {
+	url    string
+	client *tls.Config
+	seen   *tlstest.Identities
+
+	mu      sync.Mutex // guards waiting and gate
+	crowd   int
+	waiting int
+	gate    chan struct{}
+}
+
+func newWebSite(t testing.TB, crowd int) *webSite {
+	t.Helper()
+	leakCheck(t)
+	ca := tlstest.Must(tlstest.NewCA("root"))
+	w := &webSite{
+		client: &tls.Config{RootCAs: ca.Pool(), ServerName: host},
+		seen:   new(tlstest.Identities),
+		crowd:  crowd, gate: make(chan struct{}),
+	}
+	server := &http.Server{
+		Handler:  http.HandlerFunc(w.answer),
+		ErrorLog: log.New(io.Discard, "", 0), // it tells of every connection closed early
+		TLSConfig: tlstest.Counting(&tls.Config{
+			Certificates: []tls.Certificate{issue(ca, host)},
+			NextProtos:   []string{"h2", "http/1.1"},
+		}, w.seen),
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var running sync.WaitGroup
+	running.Go(func() { server.ServeTLS(listener, "", "") })
+	t.Cleanup(func() {
+		server.Close()
+		running.Wait()
+	})
+	w.url = "https://" + listener.Addr().String()
+	return w
+}
+
+func (w *webSite) answer(out http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/together" {
+		w.mu.Lock()
+		gate := w.gate
+		if w.waiting++; w.waiting == w.crowd {
+			w.waiting, w.gate = 0, make(chan struct{})
+			close(gate)
+		}
+		w.mu.Unlock()
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+		}
+	}
+	fmt.Fprint(out, r.Proto)
+}
+
+// fetch makes a request and says what protocol it used and whether its
+// connection was resumed.
+func fetch(client *http.Client, url string) (proto string, resumed bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", false, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", false, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), response.TLS.DidResume, err
+}
+
+// transport is an http.Transport over TLSConfig, which it clones for each dial
+// (rule T17). It is idle when the test ends.
+func transport(t testing.TB, c *resume.ClientCache, base *tls.Config, http2 bool) *http.Transport {
+	tr := &http.Transport{TLSClientConfig: c.TLSConfig(base), ForceAttemptHTTP2: http2}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}
+
+// As in TestBurstsUseEveryTicketOnce there are at most as many full handshakes
+// as connections at a time.
+func TestHTTP1ResumesAllButTheFirstConnections(t *testing.T) {
+	const crowd, turns = 8, 5
+	site := newWebSite(t, crowd)
+	c := newCache(t, new(resume.ClientCache))
+	tr := transport(t, c, site.client, false)
+	client := &http.Client{Transport: tr}
+	var resumed atomic.Int64
+	for range turns {
+		var all errgroup.Group
+		for range crowd {
+			all.Go(func() error {
+				proto, did, err := fetch(client, site.url+"/together")
+				assert.Equal(t, "HTTP/1.1", proto)
+				if did {
+					resumed.Add(1)
+				}
+				return err
+			})
+		}
+		require.NoError(t, all.Wait())
+		tr.CloseIdleConnections()
+	}
+	counts := requireNoReuse(t, site.seen)
+	assert.Equal(t, crowd*turns, counts.Connections)
+	assert.EqualValues(t, resumed.Load(), counts.Offered)
+	assert.GreaterOrEqual(t, counts.Offered, crowd*(turns-1))
+	assert.EqualValues(t, crowd*turns, c.Stats().Captured)
+}
+
+func TestHTTP2ResumesEveryConnection(t *testing.T) {
+	const turns = 5
+	site := newWebSite(t, 0)
+	c := newCache(t, new(resume.ClientCache))
+	tr := transport(t, c, site.client, true)
+	client := &http.Client{Transport: tr}
+	for turn := range turns {
+		// The first request makes the connection that the others share.
+		for _, n := range []int{1, 8} {
+			var all errgroup.Group
+			for range n {
+				all.Go(func() error {
+					proto, resumed, err := fetch(client, site.url)
+					assert.Equal(t, turn > 0, resumed, "in turn %d", turn)
+					assert.Equal(t, "HTTP/2.0", proto)
+					return err
+				})
+			}
+			require.NoError(t, all.Wait())
+		}
+		tr.CloseIdleConnections()
+	}
+	counts := requireNoReuse(t, site.seen)
+	assert.Equal(t, turns, counts.Connections)
+	assert.Equal(t, turns-1, counts.Offered)
+}
+
+// A cold crowd makes net/http dial for each request, serve all of them over the
+// first connection, and drop the others before they have read their tickets.
+func TestHTTP2CrowdsUseEveryTicketOnce(t *testing.T) {
+	const crowd, turns = 16, 6
+	site := newWebSite(t, 0)
+	c := newCache(t, new(resume.ClientCache))
+	tr := transport(t, c, site.client, true)
+	client := &http.Client{Transport: tr}
+	for range turns {
+		var all errgroup.Group
+		for range crowd {
+			all.Go(func() error {
+				proto, _, err := fetch(client, site.url)
+				assert.Equal(t, "HTTP/2.0", proto)
+				return err
+			})
+		}
+		require.NoError(t, all.Wait())
+		tr.CloseIdleConnections()
+	}
+	counts := requireNoReuse(t, site.seen)
+	assert.GreaterOrEqual(t, counts.Offered, turns-1, "of each turn one ticket at least was read")
+}
