@@ -54,20 +54,6 @@ func (h *heard) got() []*resume.Session {
 	return append([]*resume.Session(nil), h.sessions...)
 }
 
-// last is the event of a kind that came last.
-func (h *heard) last(t testing.TB, kind resume.EventKind) resume.Event {
-	t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i := len(h.events) - 1; i >= 0; i-- {
-		if h.events[i].Kind == kind {
-			return h.events[i]
-		}
-	}
-	require.Failf(t, "no event", "%v was not observed", kind)
-	return resume.Event{}
-}
-
 func (h *heard) count(kind resume.EventKind) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

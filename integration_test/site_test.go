@@ -23,9 +23,6 @@ const (
 
 	// patience bounds everything a test waits for.
 	patience = 20 * time.Second
-
-	hour = time.Hour
-	day  = 24 * time.Hour
 )
 
 // A site is a Go server on loopback and the client configuration that trusts
