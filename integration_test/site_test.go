@@ -162,3 +162,10 @@ func rawConn(t testing.TB, addr string) net.Conn {
 	require.NoError(t, err)
 	return raw
 }
+
+func splitAddr(t testing.TB, addr string) (host, port string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	return host, port
+}
