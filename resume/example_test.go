@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
 	"github.com/tlsresume/tlsresume/resume"
@@ -131,15 +132,28 @@ func ExampleSession() {
 	// Freed
 }
 
+// STARTTLS: the connection is there before TLS is.
 func ExampleScope_NewConn() {
 	server, config := echoServer()
 	defer server.Close()
+	config.ServerName = "localhost"
 
 	var cache resume.ClientCache
 	scope := cache.Scope("tenant-7")
-	fmt.Println(scope)
-	fmt.Println(scope.Get0Session("127.0.0.1") == nil, len(config.Certificates))
+	for range 2 {
+		raw, err := net.Dial("tcp", server.Addr)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		conn := scope.NewConn(raw, config)
+		say(conn)
+		fmt.Println("resumed:", conn.ConnectionState().DidResume)
+		conn.Close()
+	}
+	fmt.Println(scope, scope.Get0Session("localhost").Status())
 	// Output:
-	// Scope("tenant-7")
-	// true 0
+	// resumed: false
+	// resumed: true
+	// Scope("tenant-7") Resumable
 }

@@ -46,8 +46,9 @@ const (
 // errEncoding is wrapped by every error of Inspect that comes from the bytes.
 var errEncoding = errors.New("ticket: unknown session encoding")
 
-// Inspect reads what a session says of itself. The state is encoded once and
-// the copy is wiped; neither argument is kept or changed.
+// Inspect reads what a session says of itself: from the fields of the state
+// where that is known to give what its encoding says, else from the encoding,
+// a copy that is wiped. Neither argument is kept or changed.
 //
 // It fails soft: with the error comes an Info that holds what was read before
 // the encoding stopped making sense, and ID, EarlyData and Size always, unless
@@ -60,14 +61,22 @@ func Inspect(ticket []byte, state *tls.SessionState) (Info, error) {
 	if state == nil {
 		return Info{}, errors.New("ticket: nil session state")
 	}
-	info := Info{ID: id(ticket), EarlyData: state.EarlyData, Size: len(ticket)}
-	// The entries of other layers are counted and not read. Leaving them out
-	// spares a copy, and an entry too long to be encoded cannot hide the rest.
+	base := Info{ID: id(ticket), EarlyData: state.EarlyData, Size: len(ticket)}
+	for _, extra := range state.Extra { // of other layers: counted, not read
+		base.Size += 3 + len(extra) // with its length
+	}
+	if info, ok := inspectFields(base, state); ok {
+		return info, nil
+	}
+	return inspectEncoded(base, state)
+}
+
+// inspectEncoded adds to the Info what the encoding says, and its length.
+func inspectEncoded(info Info, state *tls.SessionState) (Info, error) {
+	// Without the entries of other layers there is less to copy, and one too
+	// long to be encoded cannot hide the rest.
 	bare := *state
 	bare.Extra = nil
-	for _, extra := range state.Extra {
-		info.Size += 3 + len(extra) // with its length
-	}
 	encoded, err := bare.Bytes()
 	if err != nil {
 		return info, fmt.Errorf("ticket: encoding session: %w", err)

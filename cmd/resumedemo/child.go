@@ -19,6 +19,9 @@ import (
 // one server for each line "reset NAME" or "counts NAME".
 const childCommand = "_servers"
 
+// serverName is in the certificate that all servers of the child share.
+const serverName = "127.0.0.1"
+
 type greeting struct {
 	CA      string
 	Servers []target
@@ -32,7 +35,7 @@ func serveChild(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cert, err := ca.Issue(tlstest.Leaf{})
+	cert, err := ca.Issue(tlstest.Leaf{Names: []string{serverName}})
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ func life(out io.Writer, addr string, config *tls.Config) error {
 		return err
 	}
 	say("handshake done, no ticket yet: %s", conn.Get0Session().Status())
-	if d := exchange(conn, conn.ConnectionState()); d.err != nil {
-		return d.err
+	if err := exchange(conn); err != nil {
+		return err
 	}
 	session := conn.Get1Session()
 	info := session.Info()
