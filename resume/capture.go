@@ -17,6 +17,7 @@ type origin struct {
 	version        uint16    // zero: not known
 	serverName     string
 	alpn           string
+	endpoint       string // empty: not known
 	clientNotAfter time.Time
 	conn           *Conn // nil unless bound
 }
@@ -61,7 +62,9 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 	if v := s.stillborn(ticketSize, now); v != nil {
 		s.end(v)
 	} else {
-		c.pooled(s, cache.Item[*session]{Value: s, Size: int64(info.Size), Expires: s.info.Expires})
+		c.pooled(s, cache.Item[*session]{
+			Value: s, Size: int64(info.Size), Expires: s.info.Expires, Group: o.endpoint,
+		})
 	}
 	c.announce(s, o.conn)
 	if !s.verdict.Load().open() {
@@ -123,26 +126,28 @@ func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
 	received := info.Received
 	s.useBy, s.leaf = info.Expires, info.LeafNotAfter
 	info.Received = now
-	info.ServerName, info.FullHandshake = o.serverName, o.fullHandshake
+	info.ServerName, info.Endpoint, info.FullHandshake = o.serverName, o.endpoint, o.fullHandshake
 	if o.alpn != "" {
 		info.ALPN = o.alpn
 	}
-	if info.FullHandshake.IsZero() {
-		info.FullHandshake = time.Unix(0, s.core.server(o.key, now).fullHandshake.Load())
-	}
-
 	wall := now.Round(0)
 	limit := func(end time.Time, v *verdict) {
 		if s.over == nil || end.Before(info.Expires) {
 			info.Expires, s.over = end, v
 		}
 	}
-	maxAge := s.core.maxAge
+	maxAge, maxChainAge := s.core.maxAge, s.core.maxChainAge
 	if s.reusable {
-		maxAge = min(maxAge, maxSessionAge)
+		// A resumed connection brings a new ticket for the old master secret.
+		maxAge, maxChainAge = min(maxAge, maxSessionAge), min(maxChainAge, maxSessionAge)
+	}
+	if info.FullHandshake.IsZero() {
+		known := s.core.server(o.key, now)
+		known.chainAge.Store(int64(maxChainAge))
+		info.FullHandshake = time.Unix(0, known.fullHandshake.Load())
 	}
 	limit(wall.Add(maxAge), overMaxAge)
-	limit(info.FullHandshake.Round(0).Add(s.core.maxChainAge), overChainAge)
+	limit(info.FullHandshake.Round(0).Add(maxChainAge), overChainAge)
 	for _, bound := range []struct {
 		end time.Time
 		v   *verdict

@@ -24,8 +24,11 @@ type ClientCache struct {
 	// was not used for long makes room. Zero means 1024.
 	MaxServers int
 
-	// TicketsPerServer bounds the sessions of one key. At the bound the
-	// oldest goes. Zero means 64.
+	// TicketsPerServer bounds the sessions of one key that came from one
+	// endpoint, the address of a server with its port; those whose endpoint
+	// is not known (caches plugged in, TLSConfig) count as of one more. At the
+	// bound the oldest goes. Zero means 64. Of one key the sessions of 64
+	// endpoints are kept.
 	TicketsPerServer int
 
 	// MaxBytes bounds tickets and sessions with their certificates, as
@@ -43,6 +46,12 @@ type ClientCache struct {
 	// means 7 days. It is exact for a Dialer and NewConn, and counted per
 	// server elsewhere.
 	MaxChainAge time.Duration
+
+	// StrictClose takes a peer that ends a connection without close_notify,
+	// or resets it, for a failed one, whose sessions are not resumed. Popular
+	// servers do that all the time, so it is not the default. It needs a
+	// Dialer or NewConn.
+	StrictClose bool
 
 	// NewSession is called once for each ticket that was received, after
 	// SSL_CTX_sess_set_new_cb, also for one that cannot be used, whose Status

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -18,17 +19,23 @@ import (
 // It is safe for concurrent use as a tls.Conn is. Tickets arrive inside Read
 // (rule T1): a connection that nobody reads from brings no session.
 type Conn struct {
-	tls    *tls.Conn
-	wire   wire // between tls and what the caller handed in
-	domain *domain
-	view   *view
-	server string // the server name to authenticate
-	counts bool   // the configuration counts handshakes itself
+	tls      *tls.Conn
+	wire     wire // between tls and what the caller handed in
+	domain   *domain
+	view     *view
+	server   string // the server name to authenticate
+	counts   bool   // the configuration counts handshakes itself
+	disabled bool   // the configuration disables tickets
+	unbound  bool   // the caller has the tls.Conn (DialTLSContext)
 
-	settled atomic.Bool // the handshake has ended and its lease, too
+	settled  atomic.Bool // the handshake has ended and its lease, too
+	closing  atomic.Bool // Close or Shutdown has begun to close
+	notified atomic.Bool // close_notify was sent by CloseWrite
+	reading  reading
 
 	mu       sync.Mutex // guards everything below
 	name     string     // what sessions are found under; empty until crypto/tls said
+	endpoint string     // the server's address, known when crypto/tls asks for a session
 	lease    *lease     // until the handshake ends
 	birth    uint64     // core.epoch when the handshake began
 	missing  string     // why there was no lease
@@ -67,7 +74,10 @@ func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name stri
 	if config == nil {
 		config = &zeroConfig
 	}
-	c := &Conn{domain: d, view: view, name: name, birth: d.core.epoch.Load(), counts: d.core.counts(config)}
+	c := &Conn{
+		domain: d, view: view, name: name, birth: d.core.epoch.Load(),
+		counts: d.core.counts(config), disabled: config.SessionTicketsDisabled,
+	}
 	c.wire = wire{Conn: raw, owner: c}
 	own := config.Clone()
 	if own.ServerName == "" {
@@ -126,7 +136,13 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.handshakeFirst(); err != nil {
 		return 0, err
 	}
-	return c.tls.Read(b)
+	if n := c.beginRead(b); n > 0 {
+		return n, nil
+	}
+	defer c.reading.endRead() // also when a callback panics
+	n, err := c.tls.Read(b)
+	c.noteRead(err)
+	return n, err
 }
 
 // Write writes application data.
@@ -134,19 +150,10 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if err := c.handshakeFirst(); err != nil {
 		return 0, err
 	}
-	return c.tls.Write(b)
+	n, err := c.tls.Write(b)
+	c.noteWrite(err)
+	return n, err
 }
-
-// Close sends close_notify and closes the connection. Sessions it received
-// stay as they are; tickets it has not read are lost.
-func (c *Conn) Close() error {
-	err := c.tls.Close()
-	c.end()
-	return err
-}
-
-// CloseWrite sends close_notify and leaves the reading side open.
-func (c *Conn) CloseWrite() error { return c.tls.CloseWrite() }
 
 // ConnectionState is that of the tls.Conn. Within NewSession, RemoveSession,
 // Observe and VerifyConnection it deadlocks.
@@ -166,9 +173,13 @@ func (c *Conn) NetConn() net.Conn { return c.wire.Conn }
 // Write deadline has passed, the connection stays broken for writing.
 func (c *Conn) LocalAddr() net.Addr                { return c.tls.LocalAddr() }
 func (c *Conn) RemoteAddr() net.Addr               { return c.tls.RemoteAddr() }
-func (c *Conn) SetDeadline(t time.Time) error      { return c.tls.SetDeadline(t) }
-func (c *Conn) SetReadDeadline(t time.Time) error  { return c.tls.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error  { return c.setReadDeadline(t) }
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.setReadDeadline(t), c.tls.SetWriteDeadline(t))
+}
 
 // String says whom the connection leads to.
 func (c *Conn) String() string {
@@ -229,7 +240,7 @@ func (c *Conn) settle(err error) {
 		c.mu.Unlock()
 		return
 	}
-	l, f, reason, name := c.lease, c.facts, c.missing, c.name
+	l, f, reason, at, endpoint := c.lease, c.facts, c.missing, c.key(), c.endpoint
 	c.lease = nil
 	c.complete = err == nil
 	if c.complete && l != nil && f.resumed && c.last == nil && !c.ended && l.s.retain() {
@@ -244,6 +255,9 @@ func (c *Conn) settle(err error) {
 		if !l.offered.Load() {
 			reason = "not-offered"
 		}
+		if l.offered.Load() {
+			core.learn(l.s, at, endpoint, f.resumed, c.wire.roundTrip > 0, err)
+		}
 		core.settle(l)
 	}
 	if err != nil {
@@ -256,7 +270,7 @@ func (c *Conn) settle(err error) {
 		core.ledger.handshake(f.resumed)
 	}
 	core.event(Event{
-		Kind: HandshakeDone, Scope: c.domain.name, Server: name,
+		Kind: HandshakeDone, Scope: c.domain.name, Server: at.name,
 		Conn: c, Resumed: f.resumed, Reason: reason,
 	})
 }
@@ -303,6 +317,7 @@ func (c *Conn) receive(s *session) {
 
 // end gives the connection's references back.
 func (c *Conn) end() {
+	defer c.reading.notify() // WaitSession
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {

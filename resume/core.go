@@ -20,6 +20,7 @@ type serverKey struct {
 type core struct {
 	maxAge      time.Duration
 	maxChainAge time.Duration
+	strictClose bool
 
 	onNew    func(*Session)
 	onRemove func(*Session)
@@ -49,6 +50,7 @@ func newCore(opts *ClientCache) *core {
 	c := &core{
 		maxAge:      min(orDefault(opts.MaxAge, maxTicketAge), maxTicketAge),
 		maxChainAge: orDefault(opts.MaxChainAge, defaultMaxChainAge),
+		strictClose: opts.StrictClose,
 		onNew:       opts.NewSession,
 		onRemove:    opts.RemoveSession,
 		observe:     opts.Observe,
@@ -58,6 +60,7 @@ func newCore(opts *ClientCache) *core {
 	c.pool = cache.NewPool(cache.Options[serverKey, *session]{
 		MaxKeys:   maxServers,
 		MaxPerKey: orDefault(opts.TicketsPerServer, defaultTicketsPerServer),
+		MaxGroups: maxEndpoints,
 		MaxBytes:  orDefault(opts.MaxBytes, defaultMaxBytes),
 		Dropped:   c.dropped,
 	})
@@ -77,42 +80,6 @@ func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 		return otherwise
 	}
 	return v
-}
-
-// A server is what is remembered of a key besides its tickets. It outlives
-// them, since single use empties a key at every turn.
-//
-// Only the ways in that cannot join a ticket to a handshake need it: there a
-// chain of resumptions (rule N11) is counted per key. It begins with the first
-// ticket and, once its time is over, anew with the first miss, for a miss
-// makes a full handshake. A connection resumed before that miss may bring its
-// ticket after it, which then passes for one of the new chain, once.
-type server struct {
-	fullHandshake atomic.Int64 // unix nanoseconds
-}
-
-// server returns what is remembered of a key; began is when its chain began if
-// nothing is.
-func (c *core) server(key serverKey, began time.Time) *server {
-	if known, ok := c.servers.Newest(key, nil); ok {
-		return known
-	}
-	fresh := new(server)
-	fresh.fullHandshake.Store(began.UnixNano())
-	c.servers.Put(key, cache.Item[*server]{Value: fresh})
-	return fresh
-}
-
-// missed begins a new chain if the old one is over.
-func (c *core) missed(key serverKey, now time.Time) {
-	known, ok := c.servers.Newest(key, nil)
-	if !ok {
-		return
-	}
-	began := known.fullHandshake.Load()
-	if now.Sub(time.Unix(0, began)) >= c.maxChainAge {
-		known.fullHandshake.CompareAndSwap(began, now.UnixNano())
-	}
 }
 
 // dropped is the pool's word that a session left it, and gives the pool's

@@ -36,4 +36,31 @@ const (
 	// their address; more are read again at every connection.
 	maxPrints  = 64
 	maxConfigs = 16
+
+	// maxEndpoints is of how many addresses of one server sessions are kept.
+	maxEndpoints = 64
+
+	// foreignPause is how long no session of one endpoint is offered to
+	// another of the same server, after one was refused there: they do not
+	// share their ticket keys.
+	foreignPause = 10 * time.Minute
+
+	// After backOffAfter resumed handshakes in a row that failed although the
+	// server answered, no session is offered for backOffFirst, and twice as
+	// long each time the next attempt fails, too, up to backOffMost.
+	backOffAfter = 3
+	backOffFirst = 10 * time.Second
+	backOffMost  = 10 * time.Minute
+
+	// drainWait is how long Close waits for a first ticket, if the round trip
+	// of the handshake took no longer than drainRoundTrip. It reads at most
+	// about maxDrain bytes of application data on the way.
+	drainWait      = time.Millisecond
+	drainRoundTrip = 5 * time.Millisecond
+	maxDrain       = 256 << 10
+
+	// maxReadAhead is how many bytes of application data WaitSession keeps,
+	// and readAheadSize how many it reads at a time.
+	maxReadAhead  = 64 << 10
+	readAheadSize = 4 << 10
 )

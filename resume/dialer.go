@@ -41,6 +41,28 @@ func (d *Dialer) Dial(network, addr string) (*Conn, error) {
 // DialContext connects and makes the handshake. Once it has returned a
 // connection, ctx has no effect on it.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (*Conn, error) {
+	return d.dial(ctx, network, addr, false)
+}
+
+// DialTLSContext is DialContext for who needs a real *tls.Conn, which it
+// returns: http.Transport's field of that name does, for HTTP/2 and for
+// Response.TLS. Config.NextProtos must then name the protocols, such as h2 and
+// http/1.1.
+//
+// Such a connection takes and receives its own sessions as every other of a
+// Dialer, and lets go of them when it is closed. What it does after the
+// handshake is not seen: an alert or an unclean end forfeits no session, its
+// Close does not wait for a ticket, and nobody can ask it for its session.
+// NetConn returns a wrapper, not the connection of NetDialer.
+func (d *Dialer) DialTLSContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := d.dial(ctx, network, addr, true)
+	if err != nil {
+		return nil, err
+	}
+	return c.tls, nil
+}
+
+func (d *Dialer) dial(ctx context.Context, network, addr string, unbound bool) (*Conn, error) {
 	if d.Scope == nil {
 		return nil, errors.New("resume: Dialer has no Scope")
 	}
@@ -62,6 +84,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (*Conn, 
 		return nil, err
 	}
 	c := domain.newConn(raw, d.Config, serverName, name)
+	c.unbound = unbound
 	if d.Session != nil {
 		if c.lease, err = leaseOf(d.Session); err != nil {
 			raw.Close()

@@ -20,7 +20,8 @@ const (
 
 	// SessionMissing: a handshake wanted a session and got none. Reason is
 	// the last thing seen wrong with one (clock, leased, lifetime,
-	// leaf-expired, encoding), or none.
+	// leaf-expired, encoding), endpoint (those there are came from endpoints
+	// that do not share their keys with this one), back-off, or none.
 	SessionMissing
 
 	// SessionReturned: a lease ended without the ticket having been sent, and
@@ -36,11 +37,15 @@ const (
 	// (the ticket was offered) or not-offered. It is unknown to TLSConfig.
 	HandshakeDone
 
+	// BackedOff: several resumed handshakes with Server failed in a row
+	// although it answered, and it is offered no session for a while.
+	BackedOff
+
 	// Cleared: Clear ran on Scope, or on everything.
 	Cleared
 )
 
-var eventNames = [...]string{"EventKind(0)", "TicketCaptured", "TicketRefused", "SessionMissing", "SessionReturned", "SessionEnded", "HandshakeDone", "Cleared"}
+var eventNames = [...]string{"EventKind(0)", "TicketCaptured", "TicketRefused", "SessionMissing", "SessionReturned", "SessionEnded", "HandshakeDone", "BackedOff", "Cleared"}
 
 // String is the name of the constant.
 func (k EventKind) String() string {

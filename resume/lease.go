@@ -22,19 +22,37 @@ type lease struct {
 }
 
 // take leases the newest session of a key that fits now, or says what was
-// wrong with the last it saw.
-func (c *core) take(key serverKey, v *view) (*lease, string) {
+// wrong with the last it saw. A connection that knows its endpoint prefers a
+// session from there, and takes another as long as the endpoints of the name
+// may share their ticket keys.
+func (c *core) take(key serverKey, v *view, endpoint string) (*lease, string) {
 	now, theirs := time.Now(), v.clock()
+	known := c.known(key)
+	if endpoint != "" && known.silent(now) {
+		c.ledger.count(&c.ledger.missed)
+		c.ledger.count(&c.ledger.backedOff)
+		return nil, "back-off"
+	}
 	missing := "none"
-	item, ok := c.pool.Take(key, now, func(s *session) cache.Verdict {
+	pick := func(s *session) cache.Verdict {
 		verdict, why := s.fit(now, theirs)
 		if why != "" {
 			missing = why
 		}
 		return verdict
-	})
+	}
+	var item cache.Item[*session]
+	ok := false
+	if endpoint != "" {
+		item, ok = c.pool.TakeFrom(key, endpoint, now, pick)
+	}
+	if !ok && (endpoint == "" || known.sharesKeys(now)) {
+		item, ok = c.pool.Take(key, now, pick)
+	} else if !ok && missing == "none" && c.holds(key) {
+		missing = "endpoint"
+	}
 	if !ok {
-		c.missed(key, now)
+		known.missed(now)
 		c.ledger.count(&c.ledger.missed)
 		return nil, missing
 	}
@@ -46,6 +64,12 @@ func (c *core) take(key serverKey, v *view) (*lease, string) {
 		return nil, "encoding"
 	}
 	return l, ""
+}
+
+// holds reports whether the pool has any session of a key.
+func (c *core) holds(key serverKey) bool {
+	_, ok := c.pool.Newest(key, nil)
+	return ok
 }
 
 // fit decides about one session, in the pool and under its lock. A session
@@ -112,7 +136,7 @@ func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 // use is take for a caller who cannot say how the handshake ends: the session
 // is used at once.
 func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
-	l, missing := c.take(key, v)
+	l, missing := c.take(key, v, "")
 	if l == nil {
 		c.event(Event{Kind: SessionMissing, Scope: key.domain.name, Server: key.name, Reason: missing})
 		return nil, false

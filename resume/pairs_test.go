@@ -47,6 +47,12 @@ func (p *peer) serve() net.Conn {
 	go func() {
 		defer server.Close()
 		conn := tls.Server(server, p.server)
+		if conn.Handshake() != nil {
+			// crypto/tls leaves without a word when UnwrapSession fails (rule
+			// T18). Other servers say internal_error.
+			server.Write([]byte{21, 3, 3, 0, 2, 2, 80})
+			return
+		}
 		for buf := make([]byte, 64); ; {
 			if _, err := conn.Read(buf); err != nil {
 				return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,7 +45,7 @@ func (s *Scope) Put(serverKey string, cs *tls.ClientSessionState) {
 	c.capture(cs, origin{
 		key:            key,
 		birth:          c.epoch.Load(),
-		serverName:     serverKey,
+		serverName:     nameOf(serverKey),
 		clientNotAfter: s.view.clientNotAfter,
 	}, now)
 }
@@ -120,6 +121,15 @@ func (s *Scope) String() string {
 
 // Format writes String for every verb, so that no verb reaches a session.
 func (s *Scope) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+
+// nameOf is what crypto/tls's key says of it: the key itself, or the host
+// where the key is ip:port for want of a name (rule T4).
+func nameOf(serverKey string) string {
+	if host, _, err := net.SplitHostPort(serverKey); err == nil {
+		return host
+	}
+	return serverKey
+}
 
 func (s *Scope) key(name string) serverKey {
 	return serverKey{domain: s.domain, print: s.view.print, name: name}

@@ -1,11 +1,8 @@
 package resume
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/binary"
 	"net"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,11 +20,12 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		c.name = key
 	}
 	c.birth = core.epoch.Load()
+	c.endpoint = endpointOf(c.wire.Conn)
 	l, at := c.lease, c.key()
 	c.mu.Unlock()
 	if l == nil {
 		var missing string
-		l, missing = core.take(at, c.view)
+		l, missing = core.take(at, c.view, c.endpoint)
 		c.mu.Lock()
 		c.lease, c.missing = l, missing
 		c.mu.Unlock()
@@ -45,7 +43,7 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 	c := (*Conn)(h)
 	c.mu.Lock()
-	l, f, birth, ended, at := c.lease, c.facts, c.birth, c.ended, c.key()
+	l, f, birth, ended, at, endpoint := c.lease, c.facts, c.birth, c.ended, c.key(), c.endpoint
 	c.mu.Unlock()
 	switch {
 	case cs == nil && l != nil:
@@ -59,9 +57,11 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 			version:        f.version,
 			serverName:     c.server,
 			alpn:           f.alpn,
+			endpoint:       endpoint,
 			clientNotAfter: c.view.clientNotAfter,
 			conn:           c,
 		}, time.Now())
+		c.arrived()
 	}
 }
 
@@ -71,42 +71,11 @@ func (c *Conn) key() serverKey {
 	return serverKey{domain: c.domain, print: c.view.print, name: c.name}
 }
 
-// A wire is the raw connection of a Conn. It looks at the first flight for the
-// ticket, since crypto/tls does not say whether it sent it.
-type wire struct {
-	net.Conn
-	owner *Conn
-	watch atomic.Pointer[lease] // until the first write
-}
-
-// Write notes whether the ticket was sent. What the raw connection did not
-// take a byte of was not sent.
-func (w *wire) Write(b []byte) (int, error) {
-	l := w.watch.Load()
-	if l == nil {
-		return w.Conn.Write(b)
+// endpointOf is the address of the server that a connection leads to, with its
+// port. It is empty when the connection does not know it.
+func endpointOf(raw net.Conn) string {
+	if addr := raw.RemoteAddr(); addr != nil {
+		return addr.String()
 	}
-	w.watch.Store(nil)
-	carries := w.owner.view.hello || carriesTicket(b, l.ticket)
-	n, err := w.Conn.Write(b)
-	if n > 0 && carries {
-		l.offered.Store(true)
-	}
-	return n, err
-}
-
-// carriesTicket reports whether a first flight holds the ticket. What it
-// cannot read, such as a ClientHello split over several records, it takes for
-// one that does: a ticket too many is lost rather than one used twice.
-func carriesTicket(flight, ticket []byte) bool {
-	const recordHeader, messageHeader = 5, 4 // RFC 8446, Sections 5.1 and 4
-	if len(flight) < recordHeader+messageHeader {
-		return true
-	}
-	record := int(binary.BigEndian.Uint16(flight[3:]))
-	message := int(binary.BigEndian.Uint32(flight[recordHeader:]) & 0xffffff)
-	if messageHeader+message > record {
-		return true
-	}
-	return bytes.Contains(flight, ticket)
+	return ""
 }

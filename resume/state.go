@@ -44,12 +44,15 @@ func (c *core) newSession(key serverKey, v *verdict) *session {
 }
 
 // current is the verdict with everything that time and Clear change about it.
+// Clear cannot find a session that is in no pool, so whoever looks at one ends
+// it here.
 func (s *session) current(now time.Time) *verdict {
 	v := s.verdict.Load()
 	if v.status != Resumable {
 		return v
 	}
 	if s.isCleared() {
+		s.end(cleared)
 		return cleared
 	}
 	if lapsed := s.lapsed(now); lapsed != nil {

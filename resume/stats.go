@@ -20,10 +20,11 @@ type Stats struct {
 	Failed   uint64 // cannot be used, or their handshake failed
 	Kept     uint64 // not ended, as far as anybody has noticed
 
-	Refused uint64 // values given to Put that are no session of ours to keep
-	Missed  uint64 // handshakes that wanted a session and got none
-	Shared  uint64 // handshakes that were given a copy of a TLS 1.2 session
-	Back    uint64 // leases given back because the ticket was not sent
+	Refused   uint64 // values given to Put that are no session of ours to keep
+	Missed    uint64 // handshakes that wanted a session and got none
+	BackedOff uint64 // of those, because resumptions of the server kept failing
+	Shared    uint64 // handshakes that were given a copy of a TLS 1.2 session
+	Back      uint64 // leases given back because the ticket was not sent
 
 	// Handshakes that succeeded, as far as the way in can tell: Dialer,
 	// NewConn and TLSConfig count, a cache plugged in directly does not.
@@ -92,14 +93,15 @@ func bucketOf(v *verdict) bucket {
 type ledger struct {
 	mu sync.Mutex // guards the rest, and session.bucket
 
-	sessions [buckets]uint64
-	captured uint64
-	refused  uint64
-	missed   uint64
-	shared   uint64
-	back     uint64
-	full     uint64
-	resumed  uint64
+	sessions  [buckets]uint64
+	captured  uint64
+	refused   uint64
+	missed    uint64
+	backedOff uint64
+	shared    uint64
+	back      uint64
+	full      uint64
+	resumed   uint64
 }
 
 func (l *ledger) capture(s *session) {
@@ -140,19 +142,20 @@ func (l *ledger) snapshot() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Stats{
-		Captured: l.captured,
-		Used:     l.sessions[bucketUsed],
-		Expired:  l.sessions[bucketExpired],
-		Evicted:  l.sessions[bucketEvicted],
-		Removed:  l.sessions[bucketRemoved],
-		Failed:   l.sessions[bucketFailed],
-		Kept:     l.sessions[bucketKept],
-		Refused:  l.refused,
-		Missed:   l.missed,
-		Shared:   l.shared,
-		Back:     l.back,
-		Full:     l.full,
-		Resumed:  l.resumed,
+		Captured:  l.captured,
+		Used:      l.sessions[bucketUsed],
+		Expired:   l.sessions[bucketExpired],
+		Evicted:   l.sessions[bucketEvicted],
+		Removed:   l.sessions[bucketRemoved],
+		Failed:    l.sessions[bucketFailed],
+		Kept:      l.sessions[bucketKept],
+		Refused:   l.refused,
+		Missed:    l.missed,
+		BackedOff: l.backedOff,
+		Shared:    l.shared,
+		Back:      l.back,
+		Full:      l.full,
+		Resumed:   l.resumed,
 	}
 }
 

@@ -55,6 +55,9 @@ var (
 	noMasterSecret = &verdict{status: Failed, reason: "no-extended-master-secret"}
 	handshakeError = &verdict{status: Failed, reason: "handshake"}
 	noTicket       = &verdict{status: Failed, reason: "no-ticket"}
+	failedAlert    = &verdict{status: Failed, reason: "alert"}
+	failedUnclean  = &verdict{status: Failed, reason: "unclean"}
+	failedRefused  = &verdict{status: Failed, reason: "refused"}
 
 	removed = &verdict{status: Removed, reason: "removed"}
 	cleared = &verdict{status: Removed, reason: "cleared"}

@@ -13,7 +13,7 @@ import (
 // and holds nothing that could resume or decrypt anything; logging it is safe.
 //
 // Inspect fills what the session says of itself. Package resume fills the rest
-// (ServerName, ALPN, FullHandshake) from what it saw on the connection, and
+// (ServerName, Endpoint, ALPN, FullHandshake) from what it saw on the connection, and
 // replaces Received and Expires by its own clock.
 type Info struct {
 	// ID names the session in logs: the first 8 bytes of the SHA-256 of its
@@ -24,6 +24,10 @@ type Info struct {
 	// ServerName is the name the session was established under and may be
 	// resumed under (RFC 8446, Section 4.6.1). Empty when unknown.
 	ServerName string
+
+	// Endpoint is the address of the server that sent the session, with its
+	// port. Empty when unknown.
+	Endpoint string
 
 	Version     uint16 // tls.VersionTLS13, ...
 	CipherSuite uint16 // its hash binds the session (RFC 8446, Section 4.2.11)

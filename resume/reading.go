@@ -1,0 +1,253 @@
+package resume
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// A reading decides who reads from a connection: any number of application
+// Reads, as crypto/tls allows, or one call that reads on the connection's own
+// account (WaitSession, Close) and gives way to the first application Read.
+type reading struct {
+	mu       sync.Mutex    // guards the rest
+	apps     int           // application Reads that are under way
+	own      purpose       // what a read of our own is for; forApp: there is none
+	kept     []byte        // application data that one of ours met
+	over     bool          // no read will succeed any more
+	deadline time.Time     // the application's, for reading
+	changed  chan struct{} // closed at the next change; nil: nobody waits for it
+}
+
+// A purpose is what the raw connection is being read for.
+type purpose int
+
+const (
+	forApp     purpose = iota
+	forSession         // until a session has come, or somebody interrupts
+	forClose           // what is there, and a moment's patience for the first ticket
+)
+
+// errPause ends a read of our own at the raw connection. crypto/tls does not
+// hold a temporary error against the connection.
+var errPause net.Error = pauseError{}
+
+type pauseError struct{}
+
+func (pauseError) Error() string   { return "resume: read paused" }
+func (pauseError) Timeout() bool   { return true }
+func (pauseError) Temporary() bool { return true }
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
+// watch returns a channel that is closed at the next change. What it is to
+// tell of must be looked at after the call.
+func (r *reading) watch() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.watchLocked()
+}
+
+func (r *reading) watchLocked() <-chan struct{} {
+	if r.changed == nil {
+		r.changed = make(chan struct{})
+	}
+	return r.changed
+}
+
+func (r *reading) notify() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notifyLocked()
+}
+
+func (r *reading) notifyLocked() {
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
+}
+
+// beginRead makes way for an application Read. If data was kept for it, that
+// is all it gets, and it has ended already.
+func (c *Conn) beginRead(b []byte) (n int) {
+	r := &c.reading
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.apps++
+	for r.own != forApp {
+		c.interruptLocked()
+		left := r.watchLocked()
+		r.mu.Unlock()
+		<-left
+		r.mu.Lock()
+	}
+	if len(r.kept) == 0 || len(b) == 0 {
+		return 0
+	}
+	n = copy(b, r.kept)
+	if r.kept = r.kept[n:]; len(r.kept) == 0 {
+		r.kept = nil
+	}
+	r.endLocked()
+	return n
+}
+
+func (r *reading) endRead() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.endLocked()
+}
+
+func (r *reading) endLocked() {
+	r.apps--
+	r.notifyLocked()
+}
+
+// beginOwn claims the connection for a read of our own. It fails while anybody
+// else reads, or, before a session is waited for, when there is no room for
+// what might come before it.
+func (c *Conn) beginOwn(why purpose) bool {
+	r := &c.reading
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.apps > 0 || r.own != forApp || r.over || why == forSession && len(r.kept) >= maxReadAhead {
+		return false
+	}
+	r.own = why
+	c.wire.purpose, c.wire.waited = why, false
+	c.wire.pause.Store(false)
+	c.wire.Conn.SetReadDeadline(time.Time{})
+	return true
+}
+
+// endOwn hands the connection back as it was found.
+func (c *Conn) endOwn() {
+	r := &c.reading
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.own = forApp
+	c.wire.purpose = forApp
+	c.wire.Conn.SetReadDeadline(r.deadline)
+	r.notifyLocked()
+}
+
+// interrupt ends a read of our own, if there is one.
+func (c *Conn) interrupt() {
+	c.reading.mu.Lock()
+	defer c.reading.mu.Unlock()
+	c.interruptLocked()
+}
+
+func (c *Conn) interruptLocked() {
+	if c.reading.own != forApp {
+		c.wire.pause.Store(true)
+		c.wire.Conn.SetReadDeadline(past)
+	}
+}
+
+// arrived notes that a session came: whoever waits for one has it, and the
+// next raw read for it is not made.
+func (c *Conn) arrived() {
+	r := &c.reading
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.own == forSession {
+		c.wire.pause.Store(true)
+	}
+	r.notifyLocked()
+}
+
+// setReadDeadline is the application's. It waits while a read of our own is
+// under way, which it is not meant for.
+func (c *Conn) setReadDeadline(t time.Time) error {
+	r := &c.reading
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = t
+	if r.own != forApp {
+		return nil
+	}
+	return c.wire.Conn.SetReadDeadline(t)
+}
+
+// ErrNoTicket says that no session will come on this connection any more: it
+// is older than TLS 1.3 and got none in its handshake, its configuration
+// disables tickets, or its reading side has ended.
+var ErrNoTicket = errors.New("resume: no ticket will come on this connection")
+
+// WaitSession returns the session that the connection received last, borrowed,
+// and if there is none yet reads until one has come. In TLS 1.3 that is some
+// while after the handshake, or never: ctx bounds the wait. The error is
+// ErrNoTicket when none can come any more.
+//
+// It runs the handshake if that has not run. It may be called beside Read and
+// gives way to it: while an application reads, that brings the session.
+// Otherwise up to 64 KiB of application data are kept for later Reads; behind
+// more than that, WaitSession waits for the application. Read deadlines do not
+// apply to it.
+func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	for {
+		changed := c.reading.watch()
+		if s, err := c.awaited(); s != nil || err != nil {
+			return s, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if c.beginOwn(forSession) {
+			c.readAhead(ctx)
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// awaited is the last session received, or why none will be.
+func (c *Conn) awaited() (*Session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.last != nil:
+		return c.last.borrow(), nil
+	case c.ended || !c.expectsTicket():
+		return nil, ErrNoTicket
+	}
+	c.reading.mu.Lock()
+	defer c.reading.mu.Unlock()
+	if c.reading.over {
+		return nil, ErrNoTicket
+	}
+	return nil, nil
+}
+
+// expectsTicket reports whether a ticket may come after the handshake. It runs
+// under the lock.
+func (c *Conn) expectsTicket() bool {
+	return c.complete && c.facts.version >= tls.VersionTLS13 && !c.disabled
+}
+
+// readAhead reads once for WaitSession and keeps what it gets.
+func (c *Conn) readAhead(ctx context.Context) {
+	defer c.endOwn()
+	defer context.AfterFunc(ctx, c.interrupt)()
+	r := &c.reading
+	buf := make([]byte, min(readAheadSize, maxReadAhead-len(r.kept)))
+	n, err := c.tls.Read(buf)
+	if n > 0 {
+		r.mu.Lock()
+		r.kept = append(r.kept, buf[:n]...)
+		r.mu.Unlock()
+	}
+	c.noteRead(err)
+}

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package resume
+
+import (
+	"errors"
+	"net"
+)
+
+// readNow reads what lies in a socket without waiting, where that can be done.
+func readNow(net.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,160 @@
+package resume
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+)
+
+// A server is what is remembered of a key besides its sessions. It outlives
+// them, since single use empties a key at every turn. A nil *server is one of
+// which nothing is known.
+type server struct {
+	// The ways in that cannot join a ticket to a handshake count a chain of
+	// resumptions (rule N11) per key. It begins with the first ticket and,
+	// once its time is over, anew with the first miss, for a miss makes a
+	// full handshake. A connection resumed before that miss may bring its
+	// ticket after it, which then passes for one of the new chain, once.
+	fullHandshake atomic.Int64 // unix nanoseconds
+	chainAge      atomic.Int64 // nanoseconds that a chain may last; 0: no ticket yet
+
+	mu          sync.Mutex // guards the rest
+	apart       time.Time  // until then no session of one endpoint is offered to another
+	failures    int        // resumed handshakes that failed, in a row
+	silentUntil time.Time  // until then no session is offered
+}
+
+// known returns what is remembered of a key, or nil.
+func (c *core) known(key serverKey) *server {
+	known, _ := c.servers.Newest(key, nil)
+	return known
+}
+
+// server is known, and begins to remember if nothing is; began is when the
+// chain of resumptions began then.
+func (c *core) server(key serverKey, began time.Time) *server {
+	if known := c.known(key); known != nil {
+		return known
+	}
+	fresh := new(server)
+	fresh.fullHandshake.Store(began.UnixNano())
+	c.servers.Put(key, cache.Item[*server]{Value: fresh})
+	return fresh
+}
+
+// missed begins a new chain if the old one is over.
+func (s *server) missed(now time.Time) {
+	if s == nil {
+		return
+	}
+	began := s.fullHandshake.Load()
+	if now.Sub(time.Unix(0, began)) >= time.Duration(s.chainAge.Load()) {
+		s.fullHandshake.CompareAndSwap(began, now.UnixNano())
+	}
+}
+
+// silent reports whether resumption is suspended.
+func (s *server) silent(now time.Time) bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return now.Before(s.silentUntil)
+}
+
+// sharesKeys reports whether the endpoints may have ticket keys in common, as
+// far as anything is known.
+func (s *server) sharesKeys(now time.Time) bool {
+	if s == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !now.Before(s.apart)
+}
+
+func (s *server) keepApart(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apart = now.Add(foreignPause)
+}
+
+func (s *server) succeeded() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures = 0
+}
+
+// failed counts a resumed handshake that failed, and reports whether that
+// suspends resumption. What fails during a pause began before it, and has been
+// counted enough.
+func (s *server) failed(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Before(s.silentUntil) {
+		return false
+	}
+	s.failures++
+	if s.failures < backOffAfter {
+		return false
+	}
+	pause := backOffMost
+	if doublings := s.failures - backOffAfter; doublings < 16 {
+		pause = min(backOffFirst<<doublings, backOffMost)
+	}
+	s.silentUntil = now.Add(pause)
+	return true
+}
+
+// learn draws its conclusions from how a handshake ended in which a ticket was
+// offered. at is the key of the connection and endpoint where it led;
+// answered says that the server sent anything at all.
+func (c *core) learn(s *session, at serverKey, endpoint string, resumed, answered bool, err error) {
+	switch {
+	case err == nil:
+		c.known(at).succeeded() // to refuse a ticket is no failure
+		if !resumed {
+			c.refused(s, at, endpoint)
+		}
+	case !answered || isTimeout(err) || errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed):
+		// Somebody's patience was at an end, or nobody was there.
+	default:
+		now := time.Now()
+		if c.server(at, now).failed(now) {
+			c.event(Event{Kind: BackedOff, Scope: at.domain.name, Server: at.name})
+		}
+	}
+}
+
+// refused is told that a server took no notice of a ticket and made a full
+// handshake. Where the ticket came from, that makes worthless what came from
+// there before it (RFC 9149; rule N16): the keys have changed. Elsewhere it
+// shows that the endpoints of the name do not share their keys. A ticket of
+// unknown origin, or one that the caller chose for another server, proves
+// nothing.
+func (c *core) refused(s *session, at serverKey, endpoint string) {
+	from := s.info.Endpoint
+	switch {
+	case from == "" || endpoint == "":
+	case from == endpoint:
+		c.pool.TakeFrom(s.key, endpoint, time.Time{}, func(sibling *session) cache.Verdict {
+			v := sibling.verdict.Load()
+			if sibling.serial > s.serial || v.leased || !sibling.end(failedRefused) && v.open() {
+				return cache.Skip
+			}
+			return cache.Drop
+		})
+	case s.key == at:
+		now := time.Now()
+		c.server(at, now).keepApart(now)
+	}
+}

@@ -1,0 +1,60 @@
+package resume
+
+import "crypto/tls"
+
+// A single is a ClientSessionCache with one session in it.
+type single struct{ handle *Session }
+
+// ClientSessionCache returns a cache that offers this session, once, to a
+// handshake under its server name (another port is allowed): for what takes a
+// plain tls.Config, such as the data connections of FTPS, STARTTLS, database
+// drivers and QUIC. A TLS 1.2 session is offered each time, as a copy. A TLS
+// 1.3 session is used up when it is asked for, whatever becomes of the
+// handshake.
+//
+// What such a connection receives is kept as if the session's scope were
+// plugged in: its configuration is not known, so it is never offered with one
+// that is, nor with a client certificate that a scope can see (rule N25).
+//
+// The cache uses this handle: it offers nothing once the handle is released.
+// Of nil and of the zero Session it is a cache that keeps nothing.
+func (h *Session) ClientSessionCache() tls.ClientSessionCache { return single{h} }
+
+// Get claims the session.
+func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {
+	if c.handle == nil || c.handle.s == nil {
+		return nil, false
+	}
+	s := c.handle.s
+	if nameOf(serverKey) != s.info.ServerName || s.info.ServerName == "" {
+		return c.miss(serverKey, "server-name")
+	}
+	l, err := leaseOf(c.handle)
+	if err != nil {
+		return c.miss(serverKey, c.handle.Reason())
+	}
+	l.offered.Store(true)
+	s.core.server(s.key.domain.scope().key(serverKey), s.info.FullHandshake)
+	s.core.settle(l)
+	return l.state, true
+}
+
+func (c single) miss(serverKey, reason string) (*tls.ClientSessionState, bool) {
+	core, d := c.handle.s.core, c.handle.s.key.domain
+	core.ledger.count(&core.ledger.missed)
+	core.event(Event{Kind: SessionMissing, Scope: d.name, Server: serverKey, Reason: reason})
+	return nil, false
+}
+
+// Put captures as the scope does. A nil is the end of a TLS 1.2 session, which
+// would be offered again (RFC 5077, Section 3.2; rule N17).
+func (c single) Put(serverKey string, cs *tls.ClientSessionState) {
+	switch {
+	case c.handle == nil || c.handle.s == nil:
+	case cs != nil:
+		c.handle.s.key.domain.scope().Put(serverKey, cs)
+	case c.handle.s.reusable && c.handle.s.retain():
+		c.handle.s.core.remove(c.handle.s, handshakeError)
+		c.handle.s.release()
+	}
+}

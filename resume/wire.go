@@ -1,0 +1,171 @@
+package resume
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// A wire is the raw connection of a Conn. It sees what crypto/tls does not
+// tell: whether the ticket was in the first flight, whether the peer answered,
+// and how the connection ended, for a raw end and close_notify are one io.EOF
+// above.
+type wire struct {
+	net.Conn
+	owner *Conn
+
+	watch     atomic.Pointer[lease] // until the first write
+	sent      time.Time             // first write
+	roundTrip time.Duration         // from there to the first byte read; 0: none yet
+	ends      atomic.Uint32         // how raw reads and writes failed
+	closed    atomic.Bool           // by crypto/tls
+
+	// Of the read that is under way, set by whoever makes it.
+	purpose purpose
+	waited  bool        // forClose: the moment's patience is used up
+	pause   atomic.Bool // reads of our own shall end
+}
+
+// Bits of wire.ends.
+const (
+	endOfFile = 1 << iota // the peer's end, without close_notify if crypto/tls read on
+	endReset              // any other failure
+	endClosed             // it was closed on our side, and not by crypto/tls
+)
+
+// Write notes whether the ticket was sent. What the raw connection did not
+// take a byte of was not sent.
+func (w *wire) Write(b []byte) (int, error) {
+	if w.sent.IsZero() {
+		w.sent = time.Now()
+	}
+	l := w.watch.Load()
+	if l == nil {
+		n, err := w.Conn.Write(b)
+		if err != nil {
+			w.ended(err, false)
+		}
+		return n, err
+	}
+	w.watch.Store(nil)
+	carries := w.owner.view.hello || carriesTicket(b, l.ticket)
+	n, err := w.Conn.Write(b)
+	if n > 0 && carries {
+		l.offered.Store(true)
+	}
+	return n, err
+}
+
+// Read reads for whatever purpose is set.
+func (w *wire) Read(b []byte) (n int, err error) {
+	switch w.purpose {
+	case forApp:
+		n, err = w.Conn.Read(b)
+	case forSession:
+		n, err = w.readUnlessPaused(b)
+	case forClose:
+		n, err = w.readWhatIsThere(b)
+	}
+	if n > 0 && w.roundTrip == 0 {
+		w.roundTrip = max(1, time.Since(w.sent))
+	}
+	if n == 0 && err != nil {
+		w.ended(err, true)
+	}
+	return n, err
+}
+
+func (w *wire) readUnlessPaused(b []byte) (int, error) {
+	if w.pause.Load() {
+		return 0, errPause
+	}
+	n, err := w.Conn.Read(b)
+	if w.pause.Load() && isTimeout(err) {
+		err = errPause
+	}
+	return n, err
+}
+
+// readWhatIsThere reads without waiting, and if nothing is there and no ticket
+// has come, waits once for drainWait, unless the server is too far away for
+// that to bring anything. (A deadline takes a millisecond to pass, however near
+// it is.) Where one cannot look without waiting, that moment is all there is.
+func (w *wire) readWhatIsThere(b []byte) (int, error) {
+	n, err := readNow(w.Conn, b)
+	blind := errors.Is(err, errors.ErrUnsupported)
+	switch {
+	case err != errPause && !blind:
+		return n, err
+	case w.pause.Load(), w.roundTrip > drainRoundTrip, !blind && (w.waited || w.owner.hasTicket()):
+		return 0, errPause
+	}
+	if !w.waited {
+		w.waited = true
+		w.Conn.SetReadDeadline(time.Now().Add(drainWait))
+	}
+	n, err = w.Conn.Read(b)
+	if isTimeout(err) {
+		err = errPause
+	}
+	if !blind {
+		w.Conn.SetReadDeadline(time.Time{}) // or readNow would look no further
+	}
+	return n, err
+}
+
+// ended notes how the raw connection failed, if crypto/tls will take it for
+// its end.
+func (w *wire) ended(err error, reading bool) {
+	switch {
+	case isClosed(err) && w.closed.Load():
+	case errors.Is(err, net.ErrClosed), reading && isClosed(err):
+		w.ends.Or(endClosed)
+	case isTimeout(err):
+	case err == io.EOF:
+		w.ends.Or(endOfFile)
+	default:
+		w.ends.Or(endReset)
+	}
+}
+
+// Close is crypto/tls's. Whoever holds the *tls.Conn of DialTLSContext has no
+// other end than this.
+func (w *wire) Close() error {
+	w.closed.Store(true)
+	err := w.Conn.Close()
+	if w.owner.unbound {
+		w.owner.end()
+	}
+	return err
+}
+
+// isClosed reports whether an error says that our side was closed. Of a pipe
+// that is so for reads only: its writes fail that way at the peer's end, too.
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// carriesTicket reports whether a first flight holds the ticket. What it
+// cannot read, such as a ClientHello split over several records, it takes for
+// one that does: a ticket too many is lost rather than one used twice.
+func carriesTicket(flight, ticket []byte) bool {
+	const recordHeader, messageHeader = 5, 4 // RFC 8446, Sections 5.1 and 4
+	if len(flight) < recordHeader+messageHeader {
+		return true
+	}
+	record := int(binary.BigEndian.Uint16(flight[3:]))
+	message := int(binary.BigEndian.Uint32(flight[recordHeader:]) & 0xffffff)
+	if messageHeader+message > record {
+		return true
+	}
+	return bytes.Contains(flight, ticket)
+}
