@@ -72,7 +72,7 @@ type poolCache struct {
 func newPoolCache(capacity int) *poolCache {
 	return &poolCache{
 		pool: cache.NewPool(cache.Options[string, *int]{
-			MaxKeys: capacity, MaxPerKey: 64, MaxBytes: 1 << 40,
+			MaxKeys: capacity, MaxPerKey: 64, MaxGroups: 64, MaxBytes: 1 << 40,
 			Dropped: func(string, *int, cache.Cause) {},
 		}),
 		now:  time.Now(),
@@ -82,7 +82,7 @@ func newPoolCache(capacity int) *poolCache {
 }
 
 func (c *poolCache) put(key string, v *int) {
-	c.pool.Put(key, cache.Item[*int]{Value: v, Size: 2000, Expires: c.ends})
+	c.pool.Put(key, cache.Item[*int]{Value: v, Group: "192.0.2.1:443", Size: 2000, Expires: c.ends})
 }
 
 func (c *poolCache) take(key string) (*int, bool) {
@@ -192,6 +192,31 @@ func BenchmarkTakePut(b *testing.B) {
 			c.put(key, value)
 		}
 	})
+}
+
+// BenchmarkTakeFromPut is one pair of calls on one key with many groups of many
+// values, each of which it scans.
+func BenchmarkTakeFromPut(b *testing.B) {
+	for _, bounds := range []struct{ groups, values int }{{1, 4}, {4, 4}, {16, 4}, {64, 8}} {
+		b.Run(fmt.Sprintf("groups=%d/values=%d", bounds.groups, bounds.values), func(b *testing.B) {
+			p := cache.NewPool(cache.Options[string, *int]{MaxPerKey: bounds.values, MaxGroups: bounds.groups})
+			var groups []string
+			for g := range bounds.groups {
+				groups = append(groups, fmt.Sprintf("192.0.2.%03d:443", g))
+			}
+			for i := range bounds.groups * bounds.values {
+				p.Put("server", cache.Item[*int]{Group: groups[i%bounds.groups]})
+			}
+			b.ReportAllocs()
+			var i int
+			for b.Loop() {
+				group := groups[i%bounds.groups]
+				p.TakeFrom("server", group, noon, nil)
+				p.Put("server", cache.Item[*int]{Group: group})
+				i += 7
+			}
+		})
+	}
 }
 
 func median(x []float64) float64 {

@@ -2,6 +2,7 @@
 // encrypts and does not import crypto/tls.
 //
 // [Pool] is memory in the process: for each key a stack of values, the newest
-// on top, bounded in keys, values per key and bytes, and expiring. A value that
-// was taken is out of the pool, so that it is used at most once.
+// on top, each in one of the key's groups. It is bounded in keys, groups per
+// key, values per group and bytes, and values expire. A value that was taken is
+// out of the pool, so that it is used at most once.
 package cache

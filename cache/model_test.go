@@ -12,24 +12,34 @@ import (
 )
 
 // A model is the pool with one shard, written to be obvious: keys in a slice
-// by when they came, each with its values from the oldest to the newest.
+// by when they came, each with its groups, each with its values from the oldest
+// to the newest. Values are numbered as they are first put, so that a number is
+// also a place in the order.
 type model struct {
-	maxKeys, maxPerKey int
-	keys               []*modelKey
-	hand               *modelKey // nil: at the oldest
-	dropped            []int
+	maxKeys, maxPerKey, maxGroups int
+	keys                          []*modelKey
+	hand                          *modelKey // nil: at the oldest
+	dropped                       []gone
 }
 
 type modelKey struct {
 	name    byte
 	touched bool
-	values  []modelValue
+	groups  map[string][]modelValue // none of them empty
 }
 
 type modelValue struct {
 	v       int
 	expires time.Time
 }
+
+// A gone value and why it left other than by a take.
+type gone struct {
+	v   int
+	why cache.Cause
+}
+
+func byNumber(a, b modelValue) int { return a.v - b.v }
 
 func (m *model) find(name byte) *modelKey {
 	for _, k := range m.keys {
@@ -40,22 +50,54 @@ func (m *model) find(name byte) *modelKey {
 	return nil
 }
 
-func (m *model) put(name byte, v int, expires time.Time) {
+func (m *model) drop(k *modelKey, group string, v modelValue, why cache.Cause) {
+	m.dropped = append(m.dropped, gone{v.v, why})
+	k.remove(group, v)
+}
+
+func (m *model) dropGroup(k *modelKey, group string) {
+	for _, v := range slices.Clone(k.groups[group]) {
+		m.drop(k, group, v, cache.Evicted)
+	}
+}
+
+func (k *modelKey) remove(group string, v modelValue) {
+	k.groups[group] = slices.DeleteFunc(k.groups[group], func(w modelValue) bool { return w == v })
+	if len(k.groups[group]) == 0 {
+		delete(k.groups, group)
+	}
+}
+
+// put serves a new value and one that is put back alike.
+func (m *model) put(name byte, group string, v modelValue) {
 	k := m.find(name)
 	if k == nil {
 		if len(m.keys) == m.maxKeys {
 			m.evict()
 		}
-		k = &modelKey{name: name}
+		k = &modelKey{name: name, groups: map[string][]modelValue{}}
 		m.keys = append(m.keys, k)
 	} else {
 		k.touched = true
 	}
-	k.values = append(k.values, modelValue{v, expires})
-	if len(k.values) > m.maxPerKey {
-		m.dropped = append(m.dropped, k.values[0].v)
-		k.values = k.values[1:]
+	k.groups[group] = append(k.groups[group], v)
+	slices.SortFunc(k.groups[group], byNumber)
+	if values := k.groups[group]; len(values) > m.maxPerKey {
+		m.drop(k, group, values[0], cache.Evicted)
 	}
+	if len(k.groups) > m.maxGroups {
+		m.dropGroup(k, k.stalest(group))
+	}
+}
+
+func (k *modelKey) stalest(keep string) (stalest string) {
+	lowest := -1
+	for group, values := range k.groups {
+		if newest := values[len(values)-1].v; group != keep && (lowest < 0 || newest < lowest) {
+			lowest, stalest = newest, group
+		}
+	}
+	return stalest
 }
 
 // evict walks the hand from the oldest key to the newest and around.
@@ -63,9 +105,9 @@ func (m *model) evict() {
 	at := max(0, slices.Index(m.keys, m.hand))
 	for {
 		k := m.keys[at]
-		if !k.touched || len(k.values) == 0 {
-			for _, v := range k.values {
-				m.dropped = append(m.dropped, v.v)
+		if !k.touched || len(k.groups) == 0 {
+			for group := range k.groups {
+				m.dropGroup(k, group)
 			}
 			m.forget(k)
 			return
@@ -90,89 +132,203 @@ func (m *model) forget(k *modelKey) {
 	m.hand = next
 }
 
-func (m *model) take(name byte, now time.Time, want func(int) bool) (int, bool) {
-	k := m.find(name)
-	if k == nil {
-		return 0, false
-	}
-	k.touched = true
-	for i := len(k.values) - 1; i >= 0; i-- {
-		v := k.values[i]
-		switch {
-		case !now.Before(v.expires):
-			m.dropped = append(m.dropped, v.v)
-			k.values = slices.Delete(k.values, i, i+1)
-		case want(v.v):
-			k.values = slices.Delete(k.values, i, i+1)
-			return v.v, true
-		}
-	}
-	return 0, false
+// A placed value is a value with its group.
+type placed struct {
+	modelValue
+	group string
 }
 
-func (m *model) sweep(now time.Time) (n int) {
+// values are those of one group, or of all if it is nil, from the newest to the
+// oldest.
+func (k *modelKey) values(group *string) (all []placed) {
+	for name, values := range k.groups {
+		for _, v := range values {
+			if group == nil || *group == name {
+				all = append(all, placed{v, name})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b placed) int { return byNumber(b.modelValue, a.modelValue) })
+	return all
+}
+
+func (m *model) take(name byte, group *string, now time.Time, pick func(int) cache.Verdict) (placed, bool) {
+	k := m.find(name)
+	if k == nil {
+		return placed{}, false
+	}
+	k.touched = true
+	for _, v := range k.values(group) {
+		verdict := pick(v.v)
+		switch {
+		case !now.Before(v.expires):
+			m.drop(k, v.group, v.modelValue, cache.Expired)
+		case verdict == cache.Take:
+			k.remove(v.group, v.modelValue)
+			return v, true
+		case verdict == cache.Share:
+			return v, true
+		case verdict == cache.Drop:
+			m.drop(k, v.group, v.modelValue, cache.Refused)
+		}
+	}
+	return placed{}, false
+}
+
+func (m *model) sweep(why cache.Cause, goes func(placed) bool) (n int) {
 	for _, k := range slices.Clone(m.keys) {
-		k.values = slices.DeleteFunc(k.values, func(v modelValue) bool {
-			gone := !now.Before(v.expires)
-			if gone {
-				m.dropped = append(m.dropped, v.v)
+		for _, v := range k.values(nil) {
+			if goes(v) {
+				m.drop(k, v.group, v.modelValue, why)
 				n++
 			}
-			return gone
-		})
-		if len(k.values) == 0 {
+		}
+		if len(k.groups) == 0 {
 			m.forget(k)
 		}
 	}
 	return n
 }
 
-func (m *model) items() (n int) {
+func (m *model) usage() (u cache.Usage) {
 	for _, k := range m.keys {
-		n += len(k.values)
+		if len(k.groups) > 0 {
+			u.Keys++
+		}
+		u.Items += len(k.values(nil))
 	}
-	return n
+	u.Bytes = int64(u.Items) // each has the size 1
+	return u
 }
 
-// run plays operations, three bytes each, on the pool and on the model.
-func run(t *testing.T, ops []byte) {
-	m := &model{maxKeys: 4, maxPerKey: 3}
-	var dropped []int
-	p := cache.NewPool(cache.Options[byte, int]{
-		MaxKeys: m.maxKeys, MaxPerKey: m.maxPerKey,
-		Dropped: func(_ byte, v int, _ cache.Cause) { dropped = append(dropped, v) },
+// A pair is the pool and the model that must behave alike.
+type pair struct {
+	t       *testing.T
+	pool    *cache.Pool[byte, int]
+	model   *model
+	dropped []gone
+	held    []heldItem // taken, and perhaps put back one day
+}
+
+type heldItem struct {
+	key    byte
+	item   cache.Item[int]
+	placed placed
+}
+
+func newPair(t *testing.T) *pair {
+	p := &pair{t: t, model: &model{maxKeys: 4, maxPerKey: 2, maxGroups: 3}}
+	p.pool = cache.NewPool(cache.Options[byte, int]{
+		MaxKeys: p.model.maxKeys, MaxPerKey: p.model.maxPerKey, MaxGroups: p.model.maxGroups,
+		Dropped: func(_ byte, v int, why cache.Cause) { p.dropped = append(p.dropped, gone{v, why}) },
 	})
-	for n := 0; len(ops) >= 3; n, ops = n+1, ops[3:] {
-		key, arg := ops[1]%7, ops[2]
-		now := noon.Add(time.Duration(n) * time.Minute)
-		switch ops[0] % 5 {
-		case 0, 1:
-			expires := now.Add(time.Duration(arg%16) * time.Minute)
-			p.Put(key, cache.Item[int]{Value: n, Size: 1, Expires: expires})
-			m.put(key, n, expires)
-		case 2, 3:
-			want := func(v int) bool { return arg < 128 || v%2 == int(arg%2) }
-			got, ok := p.Take(key, now, func(v int) cache.Verdict {
-				if want(v) {
-					return cache.Take
-				}
-				return cache.Skip
-			})
-			expected, there := m.take(key, now, want)
-			require.Equal(t, there, ok, "operation %d", n)
-			require.Equal(t, expected, got.Value, "operation %d", n)
-		case 4:
-			require.Equal(t, m.sweep(now), p.Sweep(now), "operation %d", n)
-		}
-		require.Equal(t, m.items(), p.Usage().Items, "operation %d", n)
-		require.Equal(t, sorted(m.dropped), sorted(dropped), "operation %d", n)
+	return p
+}
+
+func (p *pair) put(key byte, group string, v int, expires time.Time) {
+	p.pool.Put(key, cache.Item[int]{Value: v, Group: group, Size: 1, Expires: expires})
+	p.model.put(key, group, modelValue{v, expires})
+}
+
+// take takes from one group, or from all if it is nil.
+func (p *pair) take(key byte, group *string, now time.Time, pick func(int) cache.Verdict) bool {
+	var item cache.Item[int]
+	var ok bool
+	if group == nil {
+		item, ok = p.pool.Take(key, now, pick)
+	} else {
+		item, ok = p.pool.TakeFrom(key, *group, now, pick)
 	}
+	expected, there := p.model.take(key, group, now, pick)
+	require.Equal(p.t, there, ok)
+	require.Equal(p.t, expected.v, item.Value)
+	require.Equal(p.t, expected.group, item.Group)
+	if ok && pick(item.Value) == cache.Take {
+		p.held = append(p.held, heldItem{key, item, expected})
+	}
+	return ok
+}
+
+func (p *pair) putBack(i int) {
+	if len(p.held) == 0 {
+		return
+	}
+	i %= len(p.held)
+	h := p.held[i]
+	p.held = slices.Delete(p.held, i, i+1)
+	p.pool.Put(h.key, h.item)
+	p.model.put(h.key, h.placed.group, h.placed.modelValue)
+}
+
+// remove takes a value out by number, which the model knows as a take.
+func (p *pair) remove(key byte, v int) {
+	match := func(w int) bool { return w == v }
+	removed, there := p.model.take(key, nil, time.Time{}, func(w int) cache.Verdict {
+		if match(w) {
+			return cache.Take
+		}
+		return cache.Skip
+	})
+	if there {
+		p.model.dropped = append(p.model.dropped, gone{removed.v, cache.Removed})
+	}
+	require.Equal(p.t, there, p.pool.Remove(key, match))
+}
+
+// same holds pool and model against each other, in whatever order a call
+// dropped things.
+func (p *pair) same() {
+	require.Equal(p.t, p.model.usage(), p.pool.Usage())
+	require.ElementsMatch(p.t, p.model.dropped, p.dropped)
+	p.model.dropped, p.dropped = p.model.dropped[:0], p.dropped[:0]
+}
+
+// verdict is that of an operation's argument about a value: mostly Take.
+func verdict(arg byte, v int) cache.Verdict {
+	if arg < 128 {
+		return cache.Take
+	}
+	return cache.Verdict((v + int(arg)) % 4)
+}
+
+// run plays operations, three bytes each, on the pool and on the model. The
+// bytes are the operation, its key and group, and its argument.
+func run(t *testing.T, ops []byte) {
+	p := newPair(t)
+	groups := [5]string{"", "b", "c", "d", "e"}
+	now := noon
+	for n := 0; len(ops) >= 3; n, ops = n+1, ops[3:] {
+		key, group, arg := ops[1]%6, groups[ops[1]/6%5], ops[2]
+		now = now.Add(time.Minute)
+		pick := func(v int) cache.Verdict { return verdict(arg, v) }
+		switch ops[0] % 10 {
+		case 0, 1, 5:
+			p.put(key, group, n+1, now.Add(time.Duration(arg)*time.Minute))
+		case 2, 3:
+			p.take(key, nil, now, pick)
+		case 4:
+			goes := func(v placed) bool { return !now.Before(v.expires) }
+			require.Equal(t, p.model.sweep(cache.Expired, goes), p.pool.Sweep(now))
+		case 6, 7:
+			p.take(key, &group, now, pick)
+		case 8:
+			p.putBack(int(arg))
+		case 9:
+			p.remove(key, n-int(arg%16))
+		}
+		p.same()
+	}
+	for key := range byte(6) { // what is left stands in the same order
+		for p.take(key, nil, now, func(int) cache.Verdict { return cache.Take }) {
+		}
+	}
+	p.same()
 }
 
 func TestPoolBehavesAsItsModel(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		ops := make([]byte, 3*200)
+		ops := make([]byte, 3*300)
 		for i := range ops {
 			ops[i] = byte(random.Uint32())
 		}
@@ -184,5 +340,8 @@ func TestPoolBehavesAsItsModel(t *testing.T) {
 func FuzzPool(f *testing.F) {
 	f.Add([]byte{0, 1, 9, 2, 1, 0})
 	f.Add([]byte{0, 0, 9, 0, 1, 9, 0, 2, 9, 0, 3, 9, 2, 0, 0, 0, 4, 9, 0, 5, 9, 4, 0, 0, 2, 5, 0})
+	// One key: three groups, all taken in part, a fourth, and what was taken back.
+	f.Add([]byte{0, 0, 90, 0, 6, 90, 0, 12, 90, 0, 6, 90, 2, 0, 0, 6, 0, 0, 0, 18, 90, 8, 0, 1, 8, 0, 0, 6, 6, 0, 2, 0, 0})
+	f.Add([]byte{0, 6, 90, 0, 12, 90, 0, 6, 90, 0, 6, 90, 3, 0, 129, 7, 12, 130, 8, 0, 0, 9, 0, 4, 4, 0, 0})
 	f.Fuzz(func(t *testing.T, ops []byte) { run(t, ops[:min(len(ops), 1500)]) })
 }

@@ -11,12 +11,13 @@ import (
 // NewPool.
 type Options[K comparable, V any] struct {
 	MaxKeys   int   // keys, those that have run empty included
-	MaxPerKey int   // values under one key
+	MaxPerKey int   // values under one key and group
+	MaxGroups int   // groups under one key that have values
 	MaxBytes  int64 // sum of Item.Size
 
 	// Dropped, if not nil, is told of every value that leaves the pool other
-	// than through Take: once each, after the pool's locks are released, in
-	// the goroutine whose call caused it. It may call the pool.
+	// than through Take or TakeFrom: once each, after the pool's locks are
+	// released, in the goroutine whose call caused it. It may call the pool.
 	Dropped func(key K, value V, why Cause)
 }
 
@@ -55,11 +56,13 @@ const (
 	Drop                 // take it out, tell Dropped, and look further
 )
 
-// An Item is a value and what the pool must know of it. An Item that Take
-// returned may be put back under the same key and regains its old place in the
-// order; as long as it is out, it is not in the pool in any way.
+// An Item is a value and what the pool must know of it. An Item that Take or
+// TakeFrom took out may be put back under the same key and regains its old
+// place in the order of the key and of its group; as long as it is out, it is
+// not in the pool in any way.
 type Item[V any] struct {
 	Value   V
+	Group   string    // a subdivision of the key; empty is a group like any other
 	Size    int64     // bytes, at least 0; counted against Options.MaxBytes
 	Expires time.Time // zero: never
 
@@ -68,6 +71,12 @@ type Item[V any] struct {
 
 // A Pool keeps values under keys until they are taken, expire or have to make
 // room. It is safe for concurrent use. Make one with NewPool.
+//
+// The values of one key have one order, by when they were first put, and each
+// belongs to a group. Take, Newest and Remove look at all groups, TakeFrom at
+// one. So that no group crowds out the others, MaxPerKey bounds each on its own
+// and MaxGroups their number. What a call does within a key takes time in
+// proportion to the values it has; the two bounds are meant to keep them few.
 //
 // Bounds hold whenever no call is in progress; while calls run, each may
 // exceed them by the one key or value it brings. A pool with 1024 keys or more
@@ -97,7 +106,7 @@ const (
 
 // NewPool makes an empty pool.
 func NewPool[K comparable, V any](opts Options[K, V]) *Pool[K, V] {
-	if opts.MaxKeys < 0 || opts.MaxPerKey < 0 || opts.MaxBytes < 0 {
+	if opts.MaxKeys < 0 || opts.MaxPerKey < 0 || opts.MaxGroups < 0 || opts.MaxBytes < 0 {
 		panic("cache: negative bound in Options")
 	}
 	p := &Pool[K, V]{opts: opts, seed: maphash.MakeSeed()}
@@ -114,8 +123,15 @@ func NewPool[K comparable, V any](opts Options[K, V]) *Pool[K, V] {
 	return p
 }
 
-// Put adds an item as the newest of its key, or at its old place if Take had
-// returned it. At a bound the key's oldest value, or another key, makes room.
+// Put adds an item as the newest of its key, or at its old place if it had been
+// taken out. What makes room at a bound, as evicted, depends on which it is:
+//   - MaxPerKey: the oldest value of the item's group, be it the item;
+//   - MaxGroups: of the key's other groups the one whose newest value is the
+//     oldest, with all its values;
+//   - MaxKeys: another key with all its values;
+//   - MaxBytes: another key's values, the oldest first whatever their group,
+//     and then this key's.
+//
 // An item larger than MaxBytes is dropped at once, as evicted.
 func (p *Pool[K, V]) Put(key K, item Item[V]) {
 	var out drops[K, V]
@@ -132,17 +148,21 @@ func (p *Pool[K, V]) Put(key K, item Item[V]) {
 	p.tell(&out)
 }
 
-// Take looks at the key's values from the newest to the oldest and returns the
-// first that is not past its time and that pick wants. Expired values on the
-// way are dropped. A nil pick takes. Skipped values stay where they are.
+// Take looks at the key's values, whatever their group, from the newest to the
+// oldest and returns the first that is not past its time and that pick wants.
+// Expired values on the way are dropped. A nil pick takes. Skipped values stay
+// where they are.
 //
 // pick runs under a lock: it must be quick and must not call the pool.
-func (p *Pool[K, V]) Take(key K, now time.Time, pick func(V) Verdict) (Item[V], bool) {
-	var out drops[K, V]
-	defer p.tell(&out) // also of what went before pick panicked
-	s, hash := p.shard(key)
-	var item Item[V]
-	ok := s.take(hash, key, now, pick, &item, &out)
+func (p *Pool[K, V]) Take(key K, now time.Time, pick func(V) Verdict) (item Item[V], ok bool) {
+	ok = p.take(key, &search[V]{anyGroup: true, now: now, pick: pick}, &item)
+	return item, ok
+}
+
+// TakeFrom is Take within one group: it neither looks at the others nor drops
+// what has expired there.
+func (p *Pool[K, V]) TakeFrom(key K, group string, now time.Time, pick func(V) Verdict) (item Item[V], ok bool) {
+	ok = p.take(key, &search[V]{group: group, now: now, pick: pick}, &item)
 	return item, ok
 }
 
@@ -160,17 +180,17 @@ func (p *Pool[K, V]) Newest(key K, look func(V) bool) (V, bool) {
 }
 
 // Remove takes the first value out for which match says true, from the newest
-// to the oldest, and tells Dropped. match runs under a lock.
+// to the oldest of all groups, and tells Dropped. match runs under a lock.
 func (p *Pool[K, V]) Remove(key K, match func(V) bool) bool {
 	var out drops[K, V]
 	s, hash := p.shard(key)
 	var item Item[V]
-	ok := s.take(hash, key, time.Time{}, func(v V) Verdict {
+	ok := s.take(hash, key, &search[V]{anyGroup: true, pick: func(v V) Verdict {
 		if match(v) {
 			return Take
 		}
 		return Skip
-	}, &item, &out)
+	}}, &item, &out)
 	if ok {
 		out.add(key, item.Value, Removed)
 	}
@@ -237,6 +257,21 @@ func (i Item[V]) Format(f fmt.State, _ rune) { fmt.Fprint(f, i.String()) }
 
 func (i *Item[V]) expired(now time.Time) bool {
 	return !i.Expires.IsZero() && !now.Before(i.Expires)
+}
+
+// A search says which of a key's values a call looks at, and what pick says.
+type search[V any] struct {
+	group    string
+	anyGroup bool            // whatever group says
+	now      time.Time       // zero: nothing is past its time
+	pick     func(V) Verdict // nil: Take
+}
+
+func (p *Pool[K, V]) take(key K, want *search[V], item *Item[V]) bool {
+	var out drops[K, V]
+	defer p.tell(&out) // also of what went before pick panicked
+	s, hash := p.shard(key)
+	return s.take(hash, key, want, item, &out)
 }
 
 func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint64) {

@@ -3,7 +3,6 @@ package cache_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,11 +17,52 @@ var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 
 func item(v int) cache.Item[int] { return cache.Item[int]{Value: v, Size: 1} }
 
+// only takes v.
+func only(v int) func(int) cache.Verdict {
+	return func(w int) cache.Verdict {
+		if v == w {
+			return cache.Take
+		}
+		return cache.Skip
+	}
+}
+
+func grouped(group string, v int) cache.Item[int] {
+	return cache.Item[int]{Value: v, Group: group, Size: 1}
+}
+
 func taken(t *testing.T, p *cache.Pool[string, int], key string) int {
 	t.Helper()
 	it, ok := p.Take(key, noon, nil)
 	require.True(t, ok)
 	return it.Value
+}
+
+// drained takes all values of the key, the newest first.
+func drained(p *cache.Pool[string, int], key string) (values []int) {
+	for it, ok := p.Take(key, noon, nil); ok; it, ok = p.Take(key, noon, nil) {
+		values = append(values, it.Value)
+	}
+	return values
+}
+
+// drainedFrom takes all values of a group, the newest first.
+func drainedFrom(p *cache.Pool[string, int], key, group string) (values []int) {
+	for it, ok := p.TakeFrom(key, group, noon, nil); ok; it, ok = p.TakeFrom(key, group, noon, nil) {
+		values = append(values, it.Value)
+	}
+	return values
+}
+
+// evictions makes the options' Dropped collect what was evicted, and fails the
+// test over any other cause.
+func evictions(t *testing.T, opts cache.Options[string, int]) (*cache.Pool[string, int], *[]int) {
+	evicted := new([]int)
+	opts.Dropped = func(_ string, v int, why cache.Cause) {
+		require.Equal(t, cache.Evicted, why)
+		*evicted = append(*evicted, v)
+	}
+	return cache.NewPool(opts), evicted
 }
 
 func TestTakeReturnsTheNewestOnce(t *testing.T) {
@@ -45,6 +85,195 @@ func TestItemPutBackRegainsItsPlace(t *testing.T) {
 	p.Put("a", item(3))
 	p.Put("a", item(4)) // 1 makes room
 	require.Equal(t, []int{4, 3}, []int{taken(t, p, "a"), taken(t, p, "a")})
+}
+
+func TestTakeLooksAtAllGroupsInTheOrderOfReceipt(t *testing.T) {
+	p := cache.NewPool(cache.Options[string, int]{})
+	for v, group := range []string{"x", "y", "", "x", "y"} {
+		p.Put("a", grouped(group, v))
+	}
+	var seen []int
+	it, ok := p.Take("a", noon, func(v int) cache.Verdict {
+		seen = append(seen, v)
+		return only(1)(v)
+	})
+	require.True(t, ok)
+	require.Equal(t, "y", it.Group)
+	require.Equal(t, []int{4, 3, 2, 1}, seen)
+	require.Equal(t, []int{4, 3, 2, 0}, drained(p, "a"))
+}
+
+func TestTakeFromLooksWithinOneGroup(t *testing.T) {
+	p := cache.NewPool(cache.Options[string, int]{})
+	for v, group := range []string{"x", "", "y", "x", "", "y"} {
+		p.Put("a", grouped(group, v))
+	}
+	p.Put("b", grouped("x", 9))
+	require.Equal(t, []int{3, 0}, drainedFrom(p, "a", "x"))
+	require.Equal(t, []int{4, 1}, drainedFrom(p, "a", ""), "empty is a group like any other")
+	require.Empty(t, drainedFrom(p, "a", "z"))
+	require.Empty(t, drainedFrom(p, "none", "x"))
+	require.Equal(t, []int{5, 2}, drained(p, "a"))
+}
+
+func TestTakeFromObeysPickAsTakeDoes(t *testing.T) {
+	var refused []int
+	p := cache.NewPool(cache.Options[string, int]{Dropped: func(_ string, v int, why cache.Cause) {
+		require.Equal(t, cache.Refused, why)
+		refused = append(refused, v)
+	}})
+	for v := range 4 {
+		p.Put("a", grouped("x", v))
+		p.Put("a", grouped("y", v+10))
+	}
+	verdicts := []cache.Verdict{cache.Share, cache.Take, cache.Drop, cache.Skip} // by value
+	pick := func(v int) cache.Verdict { return verdicts[v] }                     // panics over y's
+	for _, want := range []int{1, 0, 0} {
+		it, ok := p.TakeFrom("a", "x", noon, pick)
+		require.True(t, ok)
+		require.Equal(t, want, it.Value)
+	}
+	require.Equal(t, []int{2}, refused)
+	require.Equal(t, []int{13, 3, 12, 11, 10, 0}, drained(p, "a"))
+}
+
+func TestTakeFromDropsTheExpiredOfItsGroupOnly(t *testing.T) {
+	var dropped []int
+	p := cache.NewPool(cache.Options[string, int]{Dropped: func(_ string, v int, why cache.Cause) {
+		require.Equal(t, cache.Expired, why)
+		dropped = append(dropped, v)
+	}})
+	p.Put("a", cache.Item[int]{Value: 1, Group: "x", Expires: noon})
+	p.Put("a", cache.Item[int]{Value: 2, Group: "y", Expires: noon})
+	require.Empty(t, drainedFrom(p, "a", "x"))
+	require.Equal(t, []int{1}, dropped)
+	require.Equal(t, 1, p.Sweep(noon))
+}
+
+func TestMaxPerKeyBoundsEachGroupOnItsOwn(t *testing.T) {
+	p, evicted := evictions(t, cache.Options[string, int]{MaxPerKey: 2})
+	for v, group := range []string{"x", "x", "", "y", "x", "", "y", "y"} {
+		p.Put("a", grouped(group, v))
+	}
+	require.Equal(t, []int{0, 3}, *evicted)
+	require.Equal(t, []int{7, 6, 5, 4, 2, 1}, drained(p, "a"))
+}
+
+func TestNewGroupEvictsTheGroupWhoseNewestIsTheOldest(t *testing.T) {
+	p, evicted := evictions(t, cache.Options[string, int]{MaxGroups: 2})
+	for v, group := range []string{"x", "y", "y", "x"} {
+		p.Put("a", grouped(group, v))
+	}
+	p.Put("b", grouped("z", 9))
+	require.Empty(t, *evicted, "old groups, or another key")
+	p.Put("a", grouped("z", 4))
+	require.ElementsMatch(t, []int{1, 2}, *evicted, "y is younger than x, but its newest is older")
+	require.Equal(t, []int{4, 3, 0}, drained(p, "a"))
+}
+
+func TestOnlyGroupsWithValuesCountAgainstMaxGroups(t *testing.T) {
+	p, evicted := evictions(t, cache.Options[string, int]{MaxGroups: 2})
+	p.Put("a", grouped("x", 0))
+	p.Put("a", grouped("y", 1))
+	drainedFrom(p, "a", "x")
+	p.Put("a", grouped("z", 2))
+	require.Equal(t, []int{2}, drainedFrom(p, "a", "z"))
+	p.Put("a", grouped("", 3))
+	require.Empty(t, *evicted)
+	require.Equal(t, []int{3, 1}, drained(p, "a"))
+}
+
+func TestGroupThatIsPutIntoIsNeverTheOneEvicted(t *testing.T) {
+	p, evicted := evictions(t, cache.Options[string, int]{MaxGroups: 1})
+	p.Put("a", grouped("x", 0))
+	oldest, _ := p.TakeFrom("a", "x", noon, nil)
+	p.Put("a", grouped("y", 1))
+	p.Put("a", oldest)
+	require.Equal(t, []int{1}, *evicted, "though it is the younger")
+	require.Equal(t, []int{0}, drained(p, "a"))
+}
+
+func TestItemPutBackRegainsItsPlaceInItsGroupAndKey(t *testing.T) {
+	for _, from := range []string{"all groups", "x"} {
+		filled := func() *cache.Pool[string, int] {
+			p, _ := evictions(t, cache.Options[string, int]{MaxPerKey: 3, MaxGroups: 2})
+			for v, group := range []string{"x", "y", "x", "y", "x", "y"} {
+				p.Put("a", grouped(group, v))
+			}
+			it, ok := p.Take("a", noon, only(2))
+			if from == "x" {
+				p.Put("a", it)
+				it, ok = p.TakeFrom("a", from, noon, only(2))
+			}
+			require.True(t, ok)
+			p.Put("a", it)
+			return p
+		}
+		require.Equal(t, []int{5, 4, 3, 2, 1, 0}, drained(filled(), "a"), from)
+		require.Equal(t, []int{4, 2, 0}, drainedFrom(filled(), "a", "x"), from)
+	}
+}
+
+func TestItemPutBackIntoAFullGroupMakesRoomItselfIfItIsTheOldest(t *testing.T) {
+	p, evicted := evictions(t, cache.Options[string, int]{MaxPerKey: 1})
+	p.Put("a", grouped("y", 0))
+	p.Put("a", grouped("x", 1))
+	older, _ := p.TakeFrom("a", "x", noon, nil)
+	p.Put("a", grouped("x", 2))
+	p.Put("a", older)
+	require.Equal(t, []int{1}, *evicted)
+	require.Equal(t, []int{2, 0}, drained(p, "a"))
+}
+
+func TestBytesMakeAKeyDropItsOldestWhateverItsGroup(t *testing.T) {
+	p, evicted := evictions(t, cache.Options[string, int]{MaxKeys: 10, MaxBytes: 4})
+	for v, group := range []string{"x", "y", "x", "y", "y", "y"} {
+		p.Put("a", grouped(group, v))
+	}
+	require.Equal(t, []int{0, 1}, *evicted, "the key that is put into, alone")
+	p.Put("b", grouped("z", 6))
+	p.Put("b", grouped("z", 7))
+	require.Equal(t, []int{0, 1, 2, 3}, *evicted, "another key")
+	require.Equal(t, []int{5, 4}, drained(p, "a"))
+}
+
+func TestAllButTakeFromReachEveryGroup(t *testing.T) {
+	p := cache.NewPool(cache.Options[string, int]{})
+	for v, group := range []string{"x", "y", "", "x", "y", ""} {
+		p.Put("a", grouped(group, v))
+	}
+	newest, ok := p.Newest("a", nil)
+	require.True(t, ok)
+	require.Equal(t, 5, newest)
+	newest, _ = p.Newest("a", func(v int) bool { return v < 2 })
+	require.Equal(t, 1, newest)
+	require.True(t, p.Remove("a", func(v int) bool { return v < 5 }), "4, the newest of them")
+	require.Equal(t, cache.Usage{Keys: 1, Items: 5, Bytes: 5}, p.Usage())
+	require.Equal(t, 3, p.RemoveIf(func(_ string, v int) bool { return v < 3 }))
+	require.Equal(t, []int{5, 3}, drained(p, "a"))
+	for v, group := range []string{"x", "y", ""} {
+		p.Put("a", cache.Item[int]{Value: v, Group: group, Expires: noon})
+	}
+	require.Equal(t, 3, p.Sweep(noon))
+}
+
+func TestTakeAndPutAllocateNothing(t *testing.T) {
+	p := cache.NewPool(cache.Options[string, int]{MaxPerKey: 2, MaxGroups: 4, Dropped: func(string, int, cache.Cause) {}})
+	groups := []string{"x", "y", "", "z"}
+	round := func() {
+		for v := range 8 {
+			p.Put("a", grouped(groups[v%4], v))
+		}
+		for range 4 {
+			p.Take("a", noon, func(v int) cache.Verdict { return cache.Verdict(v % 2) }) // odd: take
+		}
+		for _, group := range groups {
+			p.TakeFrom("a", group, noon, nil)
+		}
+		it, _ := p.TakeFrom("a", "x", noon, nil)
+		p.Put("a", it)
+	}
+	require.Zero(t, testing.AllocsPerRun(100, round))
 }
 
 func TestItemExpiresAtItsTime(t *testing.T) {
@@ -104,12 +333,16 @@ func TestPanickingPickLeavesThePoolUsable(t *testing.T) {
 
 func TestBoundsHoldInEveryPool(t *testing.T) {
 	for _, bounds := range []cache.Options[int, int]{
-		{MaxKeys: 1}, {MaxKeys: 100}, {MaxKeys: 1024}, {MaxKeys: 3000, MaxBytes: 5000}, {MaxBytes: 999}, {MaxPerKey: 3},
+		{MaxKeys: 1}, {MaxKeys: 100}, {MaxKeys: 1024}, {MaxKeys: 3000, MaxBytes: 5000}, {MaxBytes: 999}, {MaxPerKey: 3}, {MaxPerKey: 1, MaxGroups: 3},
 	} {
 		p := cache.NewPool(bounds)
 		random := rand.New(rand.NewPCG(1, 2))
 		for range 20_000 {
-			p.Put(random.IntN(4000), cache.Item[int]{Size: random.Int64N(20)})
+			group := ""
+			if bounds.MaxGroups > 0 {
+				group = fmt.Sprint(random.IntN(9))
+			}
+			p.Put(random.IntN(4000), cache.Item[int]{Group: group, Size: random.Int64N(20)})
 		}
 		u := p.Usage()
 		if bounds.MaxKeys > 0 {
@@ -137,7 +370,7 @@ func TestItemLargerThanThePoolIsDropped(t *testing.T) {
 }
 
 func TestNegativeBoundsPanic(t *testing.T) {
-	for _, o := range []cache.Options[string, int]{{MaxKeys: -1}, {MaxPerKey: -1}, {MaxBytes: -1}} {
+	for _, o := range []cache.Options[string, int]{{MaxKeys: -1}, {MaxPerKey: -1}, {MaxGroups: -1}, {MaxBytes: -1}} {
 		require.Panics(t, func() { cache.NewPool(o) })
 	}
 }
@@ -154,14 +387,39 @@ func TestFormattingShowsNoValue(t *testing.T) {
 		fmt.Sprint([]cache.Cause{cache.Expired, cache.Evicted, cache.Refused, cache.Removed, 9}))
 }
 
+// Room is made among the others first, wherever the hand stands.
+func TestBytesAreTakenFromOthersFirst(t *testing.T) {
+	p := cache.NewPool(cache.Options[string, int]{MaxKeys: 9, MaxBytes: 3})
+	touch := func(key string) { p.Newest(key, nil) }
+	for v, key := range []string{"a", "b", "c"} {
+		p.Put(key, item(v))
+	}
+	touch("a")
+	p.Put("c", item(3)) // b makes room, and the hand stands at c
+	touch("a")
+	p.Put("c", item(4))
+	_, ok := p.Take("a", noon, nil)
+	require.False(t, ok, "it made room")
+	require.Equal(t, []int{4, 3, 2}, []int{taken(t, p, "c"), taken(t, p, "c"), taken(t, p, "c")})
+}
+
 // TestEveryValueLeavesOnce puts numbered values from many goroutines and holds
 // that each is taken or dropped exactly once, whatever else goes on.
 func TestEveryValueLeavesOnce(t *testing.T) {
+	groups := [3]string{"", "x", "y"}
+	takes := [2]func(*cache.Pool[int, int], int, string) (cache.Item[int], bool){
+		func(p *cache.Pool[int, int], key int, _ string) (cache.Item[int], bool) {
+			return p.Take(key, noon, nil)
+		},
+		func(p *cache.Pool[int, int], key int, group string) (cache.Item[int], bool) {
+			return p.TakeFrom(key, group, noon, nil)
+		},
+	}
 	for _, maxKeys := range []int{8, 2048} {
 		const goroutines, each = 8, 3000
 		left := make([]atomic.Int32, goroutines*each)
 		p := cache.NewPool(cache.Options[int, int]{
-			MaxKeys: maxKeys, MaxPerKey: 4, MaxBytes: int64(maxKeys) * 3,
+			MaxKeys: maxKeys, MaxPerKey: 2, MaxGroups: 2, MaxBytes: int64(maxKeys) * 3,
 			Dropped: func(_, v int, _ cache.Cause) { left[v].Add(1) },
 		})
 		var group sync.WaitGroup
@@ -170,8 +428,10 @@ func TestEveryValueLeavesOnce(t *testing.T) {
 				random := rand.New(rand.NewPCG(uint64(g), 7))
 				for i := range each {
 					key := random.IntN(maxKeys * 2)
-					p.Put(key, cache.Item[int]{Value: g*each + i, Size: 1, Expires: noon.Add(time.Duration(random.IntN(9)-1) * time.Hour)})
-					it, ok := p.Take(random.IntN(maxKeys*2), noon, nil)
+					expires := noon.Add(time.Duration(random.IntN(9)-1) * time.Hour)
+					p.Put(key, cache.Item[int]{Value: g*each + i, Group: groups[i%3], Size: 1, Expires: expires})
+					key = random.IntN(maxKeys * 2)
+					it, ok := takes[i%2](p, key, groups[random.IntN(3)])
 					switch {
 					case ok && random.IntN(4) == 0:
 						p.Put(key, it)
@@ -205,5 +465,3 @@ func ExamplePool() {
 	// "older" true
 	// "" false
 }
-
-func sorted(s []int) []int { slices.Sort(s); return s }

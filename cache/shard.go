@@ -3,7 +3,6 @@ package cache
 import (
 	"slices"
 	"sync"
-	"time"
 )
 
 // A shard is one lock and the keys whose hash falls to it.
@@ -25,14 +24,20 @@ type shard[K comparable, V any] struct {
 	_ [64]byte // shards stand in an array; keep neighbours off the cache line
 }
 
-// A node is a key and its items, the newest last. It stays when its last item
-// is taken: single use empties a key at every turn.
+// A node is a key and its items of all groups, the newest last. It stays when
+// its last item is taken: single use empties a key at every turn.
+//
+// Groups have no stacks of their own. Most keys have one group and a few items,
+// where scanning one stack costs little and a second level would cost each key
+// its memory; and what is the oldest or the newest of all groups stands at an
+// end.
 type node[K comparable, V any] struct {
 	key          K
 	hash         uint64
 	same         *node[K, V] // next with the same hash
 	older, newer *node[K, V]
 	touched      bool
+	groups       int32 // that have items; counted if Options.MaxGroups is set
 	items        []Item[V]
 	first        [1]Item[V] // room for the first item
 }
@@ -52,8 +57,8 @@ func (s *shard[K, V]) put(hash uint64, key K, item *Item[V], out *drops[K, V]) {
 	}
 }
 
-// take looks at the items from the newest down. A zero now expires nothing.
-func (s *shard[K, V]) take(hash uint64, key K, now time.Time, pick func(V) Verdict, item *Item[V], out *drops[K, V]) bool {
+// take looks at the items from the newest down.
+func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], out *drops[K, V]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock() // pick is not ours: it may panic
 	n := s.find(hash, key)
@@ -62,13 +67,16 @@ func (s *shard[K, V]) take(hash uint64, key K, now time.Time, pick func(V) Verdi
 	}
 	n.touched = true
 	for i := len(n.items) - 1; i >= 0; i-- {
-		if n.items[i].expired(now) {
+		if !want.anyGroup && n.items[i].Group != want.group {
+			continue
+		}
+		if n.items[i].expired(want.now) {
 			s.drop(n, i, Expired, out)
 			continue
 		}
 		verdict := Take
-		if pick != nil {
-			verdict = pick(n.items[i].Value)
+		if want.pick != nil {
+			verdict = want.pick(n.items[i].Value)
 		}
 		switch verdict {
 		case Take:
@@ -140,7 +148,9 @@ func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 // victim is the key to make room: the hand goes from the oldest to the newest
 // and around, and spares once each key that was touched since it last passed.
 func (s *shard[K, V]) victim(keep *node[K, V]) *node[K, V] {
-	for range 2 { // the second round finds every flag lowered
+	// The first round begins at the hand. At the latest the one after the next
+	// finds every flag lowered.
+	for range 3 {
 		n := s.hand
 		if n == nil {
 			n = s.oldest
@@ -242,31 +252,52 @@ func (s *shard[K, V]) unmap(n *node[K, V]) {
 	}
 }
 
-// add puts an item in its place: the top, unless it had one before.
+// add puts an item in its place and brings its key back within its bounds.
 func (s *shard[K, V]) add(n *node[K, V], item *Item[V], out *drops[K, V]) {
-	at := len(n.items)
-	if at == 0 {
+	if len(n.items) == 0 {
 		s.live++
 	}
+	if s.pool.opts.MaxGroups > 0 && !holds(n.items, item.Group) {
+		n.groups++
+	}
+	s.place(n, item)
+	s.items++
+	s.charge(item.Size)
+	s.trim(n, item.Group, out)
+}
+
+// place inserts an item at the top, unless it had a place before.
+func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
 	if item.seq == 0 {
 		s.seq++
 		item.seq = s.seq
 		n.items = append(n.items, *item)
-	} else {
-		for at > 0 && n.items[at-1].seq > item.seq {
-			at--
-		}
-		n.items = slices.Insert(n.items, at, *item)
+		return
 	}
-	s.items++
-	s.charge(item.Size)
-	if limit := s.pool.opts.MaxPerKey; limit > 0 && len(n.items) > limit {
-		s.drop(n, 0, Evicted, out)
+	at := len(n.items)
+	for at > 0 && n.items[at-1].seq > item.seq {
+		at--
+	}
+	n.items = slices.Insert(n.items, at, *item)
+}
+
+// trim makes room within a key of which only group can have grown: by its own
+// oldest item, or by another group if it is new.
+func (s *shard[K, V]) trim(n *node[K, V], group string, out *drops[K, V]) {
+	opts := &s.pool.opts
+	if opts.MaxPerKey > 0 && len(n.items) > opts.MaxPerKey {
+		if oldest, count := members(n.items, group); count > opts.MaxPerKey {
+			s.drop(n, oldest, Evicted, out)
+		}
+	}
+	if opts.MaxGroups > 0 && int(n.groups) > opts.MaxGroups {
+		s.dropGroup(n, stalest(n.items, group), out)
 	}
 }
 
 // cut takes an item out of its stack.
 func (s *shard[K, V]) cut(n *node[K, V], i int) {
+	group := n.items[i].Group
 	s.items--
 	s.charge(-n.items[i].Size)
 	last := len(n.items) - 1
@@ -278,11 +309,22 @@ func (s *shard[K, V]) cut(n *node[K, V], i int) {
 	if last == 0 {
 		s.live--
 	}
+	if s.pool.opts.MaxGroups > 0 && !holds(n.items, group) {
+		n.groups--
+	}
 }
 
 func (s *shard[K, V]) drop(n *node[K, V], i int, why Cause, out *drops[K, V]) {
 	out.add(n.key, n.items[i].Value, why)
 	s.cut(n, i)
+}
+
+func (s *shard[K, V]) dropGroup(n *node[K, V], group string, out *drops[K, V]) {
+	for i := len(n.items) - 1; i >= 0; i-- {
+		if n.items[i].Group == group {
+			s.drop(n, i, Evicted, out)
+		}
+	}
 }
 
 // charge counts bytes. Shards reserve them from the pool with some slack, so
@@ -296,5 +338,38 @@ func (s *shard[K, V]) charge(size int64) {
 		want := s.bytes + s.pool.slack/2
 		s.pool.reserved.Add(want - s.reserved)
 		s.reserved = want
+	}
+}
+
+// holds reports whether any of the items is of the group.
+func holds[V any](items []Item[V], group string) bool {
+	for i := len(items) - 1; i >= 0; i-- { // from the newest, the likeliest
+		if items[i].Group == group {
+			return true
+		}
+	}
+	return false
+}
+
+// members returns where the oldest item of a group is and how many there are.
+func members[V any](items []Item[V], group string) (oldest, count int) {
+	for i := len(items) - 1; i >= 0; i-- {
+		if items[i].Group == group {
+			oldest = i
+			count++
+		}
+	}
+	return oldest, count
+}
+
+// stalest is the group, of those other than keep, whose newest item is the
+// oldest: that of the first item that none of its group follows. There must be
+// such a group.
+func stalest[V any](items []Item[V], keep string) string {
+	for i := 0; ; i++ {
+		group := items[i].Group
+		if group != keep && !holds(items[i+1:], group) {
+			return group
+		}
 	}
 }
