@@ -22,14 +22,14 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	quiet       = 20 * time.Millisecond // no ticket for so long: no more are coming
-	patience    = 250 * time.Millisecond
+	patience    = 250 * time.Millisecond // for a ticket without -wait, and for the peer's end
 	maxBody     = 1 << 20
 )
 
 type dialOptions struct {
 	n, c   int
 	path   string
+	wait   bool
 	asJSON bool
 	host   string
 	config *tls.Config
@@ -66,6 +66,7 @@ func parseDial(args []string) (*dialOptions, error) {
 	alpn := flags.String("alpn", "", "protocols to offer, such as h2,http/1.1")
 	tls12 := flags.Bool("tls12", false, "TLS 1.2 at most")
 	flags.StringVar(&o.path, "http", "", "GET this `path` on every connection")
+	flags.BoolVar(&o.wait, "wait", false, "wait for a session on every connection")
 	flags.BoolVar(&o.asJSON, "json", false, "one JSON object per line")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Println("usage: resumedemo dial [flags] host:port")
@@ -131,6 +132,7 @@ type line struct {
 	N         int     `json:"n"`
 	Resumed   bool    `json:"resumed"`
 	Session   string  `json:"session,omitempty"`
+	Endpoint  string  `json:"endpoint,omitempty"`
 	Received  int     `json:"received"`
 	Handshake float64 `json:"handshake_ms"`
 	Reason    string  `json:"reason,omitempty"`
@@ -150,9 +152,9 @@ func (r *dialing) connection(n int) {
 		return
 	}
 	defer conn.Close()
-	before := conn.Get0Session()
-	l.Session = before.Info().ID
-	if err = r.talk(conn, took); err != nil {
+	l.Session = conn.Get0Session().Info().ID
+	l.Endpoint = conn.RemoteAddr().String()
+	if err = r.talk(ctx, conn, took); err != nil {
 		l.Error = err.Error()
 	}
 	if l.Session == "" {
@@ -167,41 +169,42 @@ func (r *dialing) connection(n int) {
 	r.print(l, err)
 }
 
-// talk reads, for a ticket arrives inside Read.
-func (r *dialing) talk(conn *resume.Conn, took time.Duration) error {
+// talk makes its request, waits for a session and shuts the connection down,
+// which brings the rest of them.
+func (r *dialing) talk(ctx context.Context, conn *resume.Conn, took time.Duration) error {
 	if r.options.path != "" {
-		host, _, _ := net.SplitHostPort(r.options.host)
-		conn.SetDeadline(time.Now().Add(dialTimeout))
-		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", r.options.path, host); err != nil {
+		if err := r.get(conn); err != nil {
 			return err
 		}
-		_, err := io.Copy(io.Discard, io.LimitReader(conn, maxBody))
+	}
+	moment := max(patience, 2*took)
+	waiting := ctx
+	if !r.options.wait {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, moment)
+		defer cancel()
+	}
+	_, err := conn.WaitSession(waiting)
+	switch {
+	case err == nil || errors.Is(err, resume.ErrNoTicket):
+	case errors.Is(err, context.DeadlineExceeded) && !r.options.wait:
+	default:
 		return err
 	}
-	if conn.ConnectionState().Version < tls.VersionTLS13 {
-		return nil // its ticket came within the handshake
-	}
-	buf := make([]byte, 4096)
-	for until, known := time.Now().Add(max(patience, 2*took)), 0; time.Now().Before(until); {
-		conn.SetReadDeadline(time.Now().Add(quiet))
-		_, err := conn.Read(buf)
-		var timeout net.Error
-		switch {
-		case errors.As(err, &timeout) && timeout.Timeout():
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		}
-		r.mu.Lock()
-		got := r.tickets[conn]
-		r.mu.Unlock()
-		if got > 0 && got == known {
-			return nil
-		}
-		known = got
-	}
+	closing, cancel := context.WithTimeout(ctx, moment)
+	defer cancel()
+	conn.Shutdown(closing) // some peers do not answer
 	return nil
+}
+
+func (r *dialing) get(conn *resume.Conn) error {
+	host, _, _ := net.SplitHostPort(r.options.host)
+	conn.SetDeadline(time.Now().Add(dialTimeout))
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", r.options.path, host); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, io.LimitReader(conn, maxBody))
+	return err
 }
 
 func (r *dialing) print(l line, err error) {
@@ -224,8 +227,12 @@ func (r *dialing) print(l line, err error) {
 		json.NewEncoder(os.Stdout).Encode(l)
 		return
 	}
-	text := fmt.Sprintf("%3d  %-7s  session %-16s  %d tickets  %7.2f ms", l.N, kind, l.Session, l.Received, l.Handshake)
-	if l.Reason != "" {
+	text := fmt.Sprintf("%3d  %-7s  %7.2f ms  tickets %d  session %-16s  %s", l.N, kind, l.Handshake, l.Received, l.Session, l.Endpoint)
+	switch l.Reason {
+	case "":
+	case "none":
+		text += "  no session was there"
+	default:
 		text += "  " + l.Reason
 	}
 	if l.Error != "" {

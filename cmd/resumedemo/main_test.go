@@ -74,12 +74,13 @@ func dialTarget(t *testing.T) (server *tlstest.Server, flags []string) {
 }
 
 func TestDialResumesEveryConnectionAfterTheFirst(t *testing.T) {
-	for _, extra := range []string{"-json=false", "-tls12"} {
+	for _, extra := range []string{"-json=false", "-tls12", "-wait"} {
 		server, flags := dialTarget(t)
 		out, stderr, status := program(t, append(flags, "-n", "4", extra, server.Addr)...)
 		require.Zero(t, status, stderr)
 		require.Contains(t, out, "4 connections, 1 full, 3 resumed, ")
 		require.Len(t, strings.Split(strings.TrimSpace(out), "\n"), 5)
+		require.Equal(t, 4, strings.Count(out, server.Addr), "the endpoint of each")
 	}
 }
 
