@@ -50,6 +50,13 @@ func (b *buffered) Close() error {
 	return b.Conn.SetReadDeadline(time.Unix(1, 0)) // a blocked Read returns
 }
 
+// SetWriteDeadline does nothing: a Write never waits. pump does, and must not
+// be cut short by the deadline that crypto/tls sets behind its close_notify.
+func (b *buffered) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline is that of reads.
+func (b *buffered) SetDeadline(t time.Time) error { return b.SetReadDeadline(t) }
+
 // pump passes on what was written, and closes when all of it has arrived or
 // the other end is gone.
 func (b *buffered) pump() {
