@@ -300,3 +300,26 @@ func TestAConnectionWithoutAnAddressHasNoEndpoint(t *testing.T) {
 type nowhere struct{ net.Conn }
 
 func (nowhere) RemoteAddr() net.Addr { return nil }
+
+// A TLS 1.2 session is offered again and again, also by who holds one that the
+// cache has no room for: a refusal must end that.
+func TestARefusedTLS12SessionIsNotOfferedAgain(t *testing.T) {
+	first, second := newSite(t, setup{server: onlyTLS12}), newSite(t, setup{server: onlyTLS12})
+	c := newCache(t, &resume.ClientCache{MaxServers: 1})
+	scope := c.NewScope()
+	here, there := dialed(scope, first.client), dialed(scope, second.client)
+	session := here.received(t, first.Addr)
+	there.full(t, second.Addr)
+	require.Equal(t, "evicted", session.Reason())
+	newKeys(first.server)
+
+	conn, err := exactly(here, session).Dial("tcp", first.Addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.False(t, conn.ConnectionState().DidResume)
+	require.Equal(t, resume.Failed, session.Status())
+	require.Equal(t, "refused", session.Reason())
+	_, err = exactly(here, session).Dial("tcp", first.Addr)
+	require.ErrorIs(t, err, resume.ErrNotResumable)
+	require.Equal(t, 1, first.Identities.Counts().Offered)
+}

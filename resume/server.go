@@ -146,6 +146,9 @@ func (c *core) refused(s *session, at serverKey, endpoint string) {
 	switch {
 	case from == "" || endpoint == "":
 	case from == endpoint:
+		if s.reusable {
+			c.remove(s, failedRefused) // who holds it would offer it again
+		}
 		c.pool.TakeFrom(s.key, endpoint, time.Time{}, func(sibling *session) cache.Verdict {
 			v := sibling.verdict.Load()
 			if sibling.serial > s.serial || v.leased || !sibling.end(failedRefused) && v.open() {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,7 +14,15 @@ import (
 // It uses nothing that testing/synctest cannot see through.
 func Pipe() (client, server net.Conn) {
 	a, b := net.Pipe()
-	return newBuffered(a), newBuffered(b)
+	open := new(atomic.Int32)
+	open.Store(2)
+	over := func() {
+		if open.Add(-1) == 0 { // neither end reads any more
+			a.Close()
+			b.Close()
+		}
+	}
+	return newBuffered(a, over), newBuffered(b, over)
 }
 
 type buffered struct {
@@ -22,10 +31,11 @@ type buffered struct {
 	more   *sync.Cond // queue has grown, or closed is set
 	queue  [][]byte
 	closed bool
+	over   func() // tells the pair that this end was closed
 }
 
-func newBuffered(conn net.Conn) *buffered {
-	b := &buffered{Conn: conn}
+func newBuffered(conn net.Conn, over func()) *buffered {
+	b := &buffered{Conn: conn, over: sync.OnceFunc(over)}
 	b.more = sync.NewCond(&b.mu)
 	go b.pump()
 	return b
@@ -47,6 +57,7 @@ func (b *buffered) Close() error {
 	defer b.mu.Unlock()
 	b.closed = true
 	b.more.Signal()
+	defer b.over()
 	return b.Conn.SetReadDeadline(time.Unix(1, 0)) // a blocked Read returns
 }
 
