@@ -318,10 +318,20 @@ func (p *Pool[K, V]) makeRoom(from *shard[K, V], out *drops[K, V]) {
 }
 
 func (p *Pool[K, V]) tell(out *drops[K, V]) {
-	if p.opts.Dropped == nil {
-		return
+	if p.opts.Dropped != nil {
+		p.tellFrom(0, out)
 	}
-	for i := range out.len() {
+}
+
+// tellFrom tells of all drops from the one at i on, also if Dropped panics in
+// between.
+func (p *Pool[K, V]) tellFrom(i int, out *drops[K, V]) {
+	defer func() {
+		if i < out.len() {
+			p.tellFrom(i+1, out)
+		}
+	}()
+	for ; i < out.len(); i++ {
 		d := out.at(i)
 		p.opts.Dropped(d.key, d.value, d.why)
 	}

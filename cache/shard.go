@@ -272,8 +272,16 @@ func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
 		s.seq++
 		item.seq = s.seq
 		n.items = append(n.items, *item)
-		return
+	} else {
+		s.replace(n, item)
 	}
+	if len(n.items) == 2 { // they have just outgrown first, which must not pin its copy
+		n.first[0] = Item[V]{}
+	}
+}
+
+// replace inserts an item that had a place before.
+func (s *shard[K, V]) replace(n *node[K, V], item *Item[V]) {
 	at := len(n.items)
 	for at > 0 && n.items[at-1].seq > item.seq {
 		at--

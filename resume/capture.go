@@ -26,6 +26,10 @@ type origin struct {
 // and calls NewSession. What can never be resumed is captured all the same,
 // ended from the start, so that somebody hears why.
 func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
+	if c.closed.Load() {
+		c.refuse(o, closed.reason)
+		return
+	}
 	ticketBytes, state, err := cs.ResumptionState()
 	if err != nil || state == nil || len(ticketBytes) == 0 {
 		c.refuse(o, "unusable")
@@ -62,14 +66,15 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 	if v := s.stillborn(ticketSize, now); v != nil {
 		s.end(v)
 	} else {
-		c.pooled(s, cache.Item[*session]{
-			Value: s, Size: int64(info.Size), Expires: s.info.Expires, Group: o.endpoint,
-		})
+		c.pooled(s, s.item())
 	}
+	defer func() { // also when a callback panics
+		if !s.verdict.Load().open() {
+			c.depart(s)
+		}
+		c.vault.stow(s)
+	}()
 	c.announce(s, o.conn)
-	if !s.verdict.Load().open() {
-		c.depart(s)
-	}
 }
 
 func (c *core) refuse(o origin, reason string) {

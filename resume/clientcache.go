@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -19,6 +20,16 @@ import (
 // Sessions live in scopes (see Scope); a ClientCache plugged into a tls.Config
 // directly is its own unnamed default scope.
 type ClientCache struct {
+	// Store keeps the sessions of named scopes outside the process: they move
+	// there soon after they were received, and each is handed out once,
+	// whoever shares the store. Nil means memory only.
+	//
+	// A handshake waits for it 50 ms at most and then goes on without; what
+	// goes wrong with it is counted and told to Observe, and never fails a
+	// handshake. A program that ends should call Close, or what was received
+	// last is lost.
+	Store *SealedStore
+
 	// MaxServers bounds the servers that are remembered, in keys: a server
 	// counts once for each scope and configuration. At the bound the one that
 	// was not used for long makes room. Zero means 1024.
@@ -61,8 +72,9 @@ type ClientCache struct {
 	//
 	// Both borrow the session for the call (Retain keeps it) and run outside
 	// the cache's locks: they may call the cache. They run inside crypto/tls:
-	// they must not read from, wait on, or ask for the ConnectionState of the
-	// connection at hand, which would deadlock.
+	// they must not read from, write to, wait on or ask anything of the
+	// connection at hand (ConnectionState, VerifyHostname, OCSPResponse),
+	// which would deadlock.
 	NewSession    func(*Session)
 	RemoveSession func(*Session)
 
@@ -147,14 +159,28 @@ func (c *ClientCache) Remove(h *Session) bool {
 	return h.s.core.remove(h.s, removed)
 }
 
-// Clear removes every session of every scope. Sessions of connections made by
-// a Dialer or NewConn whose handshake began before do not come back, even if
-// their tickets arrive later. The error is always nil as long as sessions are
-// kept in memory only, whatever ctx says.
-func (c *ClientCache) Clear(ctx context.Context) error {
-	c.core().clear(nil)
-	return nil
+// Clear removes every session of every scope, here and in the store, which it
+// clears whole. Sessions of connections made by a Dialer or NewConn whose
+// handshake began before do not come back, even if their tickets arrive later.
+// An error is the store's, or ctx's, and means that the store may still have
+// sessions; those in memory are gone.
+func (c *ClientCache) Clear(ctx context.Context) error { return c.core().clear(ctx, nil) }
+
+// Flush waits until the store has every session of a named scope that is in
+// memory, and returns what went wrong on the way. Without a Store it does
+// nothing.
+func (c *ClientCache) Flush(ctx context.Context) error {
+	k := c.core()
+	if k.vault == nil {
+		return nil
+	}
+	return k.vault.flush(ctx)
 }
+
+// Close flushes, for two seconds at most, and ends the cache: later calls find
+// nothing and keep nothing, so that connections go on with full handshakes.
+// What is in memory only is removed. A second Close does nothing.
+func (c *ClientCache) Close() error { return c.core().close() }
 
 // Sweep drops what has expired (SSL_CTX_flush_sessions) and returns how many
 // sessions that were. Without it they go when they are met.
@@ -174,3 +200,6 @@ func (c *ClientCache) String() string {
 
 // Format writes String for every verb, so that no verb reaches a session.
 func (c *ClientCache) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue is the same for log/slog.
+func (c *ClientCache) LogValue() slog.Value { return slog.StringValue(c.String()) }

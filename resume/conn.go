@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -19,18 +20,22 @@ import (
 // It is safe for concurrent use as a tls.Conn is. Tickets arrive inside Read
 // (rule T1): a connection that nobody reads from brings no session.
 type Conn struct {
-	tls      *tls.Conn
-	wire     wire // between tls and what the caller handed in
-	domain   *domain
-	view     *view
-	server   string // the server name to authenticate
-	counts   bool   // the configuration counts handshakes itself
-	disabled bool   // the configuration disables tickets
-	unbound  bool   // the caller has the tls.Conn (DialTLSContext)
+	tls        *tls.Conn
+	wire       wire // between tls and what the caller handed in
+	domain     *domain
+	view       *view
+	serverName string // to authenticate
+	counts     bool   // the configuration counts handshakes itself
+	disabled   bool   // the configuration disables tickets
+	unbound    bool   // the caller has the tls.Conn (DialTLSContext)
 
-	settled  atomic.Bool // the handshake has ended and its lease, too
-	closing  atomic.Bool // Close or Shutdown has begun to close
-	notified atomic.Bool // close_notify was sent by CloseWrite
+	settled  atomic.Bool  // the handshake has ended and its lease, too
+	closing  atomic.Bool  // Close or Shutdown has begun to close
+	notified atomic.Bool  // close_notify was sent by CloseWrite
+	objected atomic.Bool  // the caller's VerifyConnection refused the server
+	wasRead  atomic.Bool  // the application got data
+	offered  atomic.Bool  // the handshake's lease was offered
+	writes   atomic.Int32 // that are under way
 	reading  reading
 
 	mu       sync.Mutex // guards everything below
@@ -59,8 +64,13 @@ type facts struct {
 }
 
 // NewConn is tls.Client in this scope: it returns a client connection over
-// raw, which must not be used otherwise from then on. A ClientSessionCache in
-// config is not used. Config must set ServerName or InsecureSkipVerify, as for
+// raw, which must not be used otherwise from then on, and whose deadlines are
+// set by WaitSession and Close: it must survive one that passes, as net.Conn
+// demands. Where it has none, these do without. Sessions are told apart by
+// raw's RemoteAddr: behind a forward proxy all servers of a name are one.
+//
+// A ClientSessionCache in config is not used. If config came from TLSConfig,
+// that counts handshakes and tells of them, without the connection. Config must set ServerName or InsecureSkipVerify, as for
 // tls.Client, and must not change after its first use; nil stands for the
 // zero configuration.
 func (s *Scope) NewConn(raw net.Conn, config *tls.Config) *Conn {
@@ -83,7 +93,7 @@ func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name stri
 	if own.ServerName == "" {
 		own.ServerName = serverName
 	}
-	c.server = own.ServerName
+	c.serverName = own.ServerName
 	own.ClientSessionCache = (*shim)(c)
 	own.VerifyConnection = c.verifier(config.VerifyConnection)
 	c.tls = tls.Client(&c.wire, own)
@@ -125,10 +135,13 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := c.tls.HandshakeContext(ctx)
-	c.settle(err)
+	err := errAborted // by a panic, or the end of the goroutine, in a callback
+	defer func() { c.settle(err) }()
+	err = c.tls.HandshakeContext(ctx)
 	return err
 }
+
+var errAborted = errors.New("resume: handshake aborted")
 
 // Read reads application data. Sessions that the server sent before it are
 // received on the way.
@@ -141,6 +154,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 	defer c.reading.endRead() // also when a callback panics
 	n, err := c.tls.Read(b)
+	if n > 0 {
+		c.wasRead.Store(true)
+	}
 	c.noteRead(err)
 	return n, err
 }
@@ -150,6 +166,8 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if err := c.handshakeFirst(); err != nil {
 		return 0, err
 	}
+	c.writes.Add(1)
+	defer c.writes.Add(-1)
 	n, err := c.tls.Write(b)
 	c.noteWrite(err)
 	return n, err
@@ -192,6 +210,9 @@ func (c *Conn) String() string {
 // Format writes String for every verb, so that no verb reaches a secret.
 func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 
+// LogValue is the same for log/slog.
+func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 func (c *Conn) handshakeFirst() error {
 	if c.settled.Load() {
 		return nil
@@ -206,6 +227,7 @@ func (c *Conn) verifier(inner func(tls.ConnectionState) error) func(tls.Connecti
 	return func(cs tls.ConnectionState) error {
 		if inner != nil {
 			if err := inner(cs); err != nil {
+				c.objected.Store(true)
 				return err
 			}
 		}
@@ -243,7 +265,7 @@ func (c *Conn) settle(err error) {
 	l, f, reason, at, endpoint := c.lease, c.facts, c.missing, c.key(), c.endpoint
 	c.lease = nil
 	c.complete = err == nil
-	if c.complete && l != nil && f.resumed && c.last == nil && !c.ended && l.s.retain() {
+	if c.complete && l != nil && f.resumed && !c.ended && l.s.retain() {
 		c.before = l.s
 	}
 	c.settled.Store(true)
@@ -255,10 +277,14 @@ func (c *Conn) settle(err error) {
 		if !l.offered.Load() {
 			reason = "not-offered"
 		}
-		if l.offered.Load() {
-			core.learn(l.s, at, endpoint, f.resumed, c.wire.roundTrip > 0, err)
-		}
-		core.settle(l)
+		broke := c.wire.roundTrip > 0 && !c.objected.Load() && serversFault(err)
+		c.offered.Store(l.offered.Load())
+		func() {
+			defer core.settle(l, broke) // also when a callback panics
+			if l.offered.Load() {
+				core.learn(l.s, at, endpoint, f.resumed, broke, err)
+			}
+		}()
 	}
 	if err != nil {
 		return
@@ -266,9 +292,10 @@ func (c *Conn) settle(err error) {
 	if f.resumed {
 		reason = ""
 	}
-	if !c.counts {
-		core.ledger.handshake(f.resumed)
+	if c.counts { // and tells
+		return
 	}
+	core.ledger.handshake(f.resumed)
 	core.event(Event{
 		Kind: HandshakeDone, Scope: c.domain.name, Server: at.name,
 		Conn: c, Resumed: f.resumed, Reason: reason,
@@ -289,7 +316,7 @@ func (c *Conn) current() *session {
 // pendingSession is the object that stands for a connection without a ticket.
 func (c *Conn) pendingSession() *session {
 	s := c.domain.core.newSession(c.key(), pending)
-	s.info.ServerName, s.info.Version, s.info.CipherSuite = c.server, c.facts.version, c.facts.cipherSuite
+	s.info.ServerName, s.info.Version, s.info.CipherSuite = c.serverName, c.facts.version, c.facts.cipherSuite
 	s.info.ALPN, s.info.LeafNotAfter = c.facts.alpn, c.facts.leafNotAfter
 	s.info.FullHandshake, s.info.Client = c.facts.fullHandshake, true
 	if c.ended {

@@ -1,7 +1,9 @@
 package resume
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,9 +30,12 @@ type core struct {
 
 	pool    *cache.Pool[serverKey, *session]
 	servers *cache.Pool[serverKey, *server] // at most one value per key
+	adding  sync.Mutex                      // guards the first Put of a key to servers
 	names   *names
+	vault   *vault // nil: memory only
 	plain   *Scope // what a ClientCache is when plugged in directly
 
+	closed  atomic.Bool
 	ledger  ledger
 	handles atomic.Int64 // counted handles that are out
 	serial  atomic.Uint64
@@ -65,6 +70,7 @@ func newCore(opts *ClientCache) *core {
 		Dropped:   c.dropped,
 	})
 	c.servers = cache.NewPool(cache.Options[serverKey, *server]{MaxKeys: maxServers, MaxPerKey: 1})
+	c.vault = newVault(c, opts.Store)
 	c.plain = newDomain(c, "").scope()
 	return c
 }
@@ -85,16 +91,23 @@ func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 // dropped is the pool's word that a session left it, and gives the pool's
 // reference back.
 func (c *core) dropped(_ serverKey, s *session, why cache.Cause) {
+	defer s.release() // also when a callback panics
 	switch why {
 	case cache.Expired:
 		s.end(s.over)
 	case cache.Evicted:
+		if s.verdict.Load() == stowing { // it is as good as gone to the store
+			return
+		}
 		s.evict()
-	case cache.Removed:
-		s.end(cleared) // unless it ended before, which is why it was removed
+	case cache.Removed: // unless it ended before, which is why it was removed
+		if c.closed.Load() {
+			s.end(closed)
+		} else {
+			s.end(cleared)
+		}
 	}
 	c.depart(s)
-	s.release()
 }
 
 // Two bits of session.spoken.
@@ -145,8 +158,18 @@ func (c *core) remove(s *session, v *verdict) bool {
 		return false
 	}
 	c.unpool(s)
+	c.vault.forget(s)
 	c.depart(s)
 	return true
+}
+
+// forfeit ends a session whose connection failed, unless it is used: one that
+// another handshake has in hand ends when that gives it back.
+func (c *core) forfeit(s *session, v *verdict) {
+	s.fate.CompareAndSwap(nil, v)
+	if now := s.verdict.Load(); !now.leased || now == stowing {
+		c.remove(s, v)
+	}
 }
 
 // unpool takes an ended session out of the pool, if it is there.
@@ -154,9 +177,39 @@ func (c *core) unpool(s *session) {
 	c.pool.Remove(s.key, func(other *session) bool { return other == s })
 }
 
+// withdraw takes a session out of the pool that goes on elsewhere, and gives
+// the pool's reference back.
+func (c *core) withdraw(s *session) {
+	_, ok := c.pool.TakeFrom(s.key, s.info.Endpoint, time.Time{}, func(other *session) cache.Verdict {
+		if other == s {
+			return cache.Take
+		}
+		return cache.Skip
+	})
+	if ok {
+		s.release()
+	}
+}
+
+// close makes every later call a miss. What is stored stays.
+func (c *core) close() error {
+	if c.closed.Load() {
+		return nil
+	}
+	var err error
+	if c.vault != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeDeadline)
+		defer cancel()
+		err = c.vault.close(ctx)
+	}
+	c.closed.Store(true)
+	c.pool.RemoveIf(func(serverKey, *session) bool { return true })
+	return err
+}
+
 // clear drops the sessions of a domain, or all if it is nil, and makes sure
 // that none whose handshake has begun comes back.
-func (c *core) clear(d *domain) {
+func (c *core) clear(ctx context.Context, d *domain) error {
 	at := &c.clearedAt
 	if d != nil {
 		at = &d.clearedAt
@@ -172,5 +225,7 @@ func (c *core) clear(d *domain) {
 	if d != nil {
 		name = d.name
 	}
+	err := c.vault.clear(ctx, d)
 	c.event(Event{Kind: Cleared, Scope: name})
+	return err
 }

@@ -52,9 +52,11 @@ const (
 	backOffFirst = 10 * time.Second
 	backOffMost  = 10 * time.Minute
 
-	// drainWait is how long Close waits for a first ticket, if the round trip
+	// drainTime is how long Close looks for tickets, whatever comes. drainWait
+	// is how long it waits for a first ticket, if the round trip
 	// of the handshake took no longer than drainRoundTrip. It reads at most
 	// about maxDrain bytes of application data on the way.
+	drainTime      = 20 * time.Millisecond
 	drainWait      = time.Millisecond
 	drainRoundTrip = 5 * time.Millisecond
 	maxDrain       = 256 << 10
@@ -63,4 +65,17 @@ const (
 	// and readAheadSize how many it reads at a time.
 	maxReadAhead  = 64 << 10
 	readAheadSize = 4 << 10
+
+	// takeDeadline is how long a handshake waits for the store, writeDeadline
+	// how long a call of the store may take when nobody waits, and
+	// closeDeadline how long Close does.
+	takeDeadline  = 50 * time.Millisecond
+	writeDeadline = 5 * time.Second
+	closeDeadline = 2 * time.Second
+
+	// maxQueued is how many sessions wait to be written; more stay in memory
+	// until Flush. maxBatch is how many go to the store, or come from it, in
+	// one call.
+	maxQueued = 1024
+	maxBatch  = 64
 )

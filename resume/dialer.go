@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 )
@@ -26,9 +27,11 @@ type Dialer struct {
 	Config *tls.Config
 
 	// Session, if not nil, is the one session to resume with (after
-	// SSL_set_session). A dial fails with ErrNotResumable or ErrOtherScope
-	// if that cannot be done; if the server refuses the session, the full
-	// handshake that follows is no failure. The Dialer borrows the session;
+	// SSL_set_session). A dial fails with ErrNotResumable or ErrOtherScope if
+	// it cannot be offered, be it that crypto/tls does not with this Config
+	// (SessionTicketsDisabled, roots that do not vouch for the server); if the
+	// server refuses the session, the full handshake that follows is no
+	// failure. The Dialer borrows the session;
 	// whoever holds it must not release it while dials are being made.
 	Session *Session
 }
@@ -85,19 +88,35 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, unbound bool) (
 	}
 	c := domain.newConn(raw, d.Config, serverName, name)
 	c.unbound = unbound
-	if d.Session != nil {
-		if c.lease, err = leaseOf(d.Session); err != nil {
-			raw.Close()
-			return nil, err
-		}
-	}
-	if err := c.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		c.settle(err) // if the context was over before the handshake began
-		c.end()
+	if err := d.handshake(ctx, c); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// handshake makes the handshake, or closes the connection.
+func (d *Dialer) handshake(ctx context.Context, c *Conn) (err error) {
+	done := false
+	defer func() { // also when a callback panics
+		if !done {
+			c.wire.Close()
+			c.settle(errAborted) // if it did not come to a handshake
+			c.end()
+		}
+	}()
+	if d.Session != nil {
+		if c.lease, err = leaseOf(d.Session); err != nil {
+			return err
+		}
+	}
+	if err := c.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if d.Session != nil && !c.offered.Load() {
+		return fmt.Errorf("%w: the configuration does not allow to offer it", ErrNotResumable)
+	}
+	done = true
+	return nil
 }
 
 // String names the scope, and never what is in it.
@@ -105,6 +124,9 @@ func (d Dialer) String() string { return fmt.Sprintf("Dialer(%v)", d.Scope) }
 
 // Format writes String for every verb, so that no verb reaches a key.
 func (d Dialer) Format(f fmt.State, _ rune) { fmt.Fprint(f, d.String()) }
+
+// LogValue is the same for log/slog.
+func (d Dialer) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
 // withBounds adds the dialer's own time limits to a context, as tls.Dialer
 // does.

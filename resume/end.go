@@ -18,7 +18,7 @@ import (
 
 // noteRead looks at what a read of crypto/tls returned.
 func (c *Conn) noteRead(err error) {
-	if err == nil || isTimeout(err) {
+	if err == nil || isTemporary(err) {
 		return
 	}
 	c.reading.mu.Lock()
@@ -29,7 +29,7 @@ func (c *Conn) noteRead(err error) {
 		c.closedUnderneath()
 	case ends&(endOfFile|endReset) != 0:
 		c.bareEnd()
-	case err == io.EOF, c.wire.closed.Load() && isClosed(err):
+	case err == io.EOF || c.wire.closed.Load() || isWarning(err):
 		// close_notify, or our own end
 	default:
 		c.forfeit(failedAlert)
@@ -45,12 +45,22 @@ func (c *Conn) noteWrite(err error) {
 	var op *net.OpError
 	switch ends := c.wire.ends.Load(); {
 	case errors.As(err, &op) && (op.Op == "local error" || op.Op == "remote error"):
-		c.forfeit(failedAlert)
+		if !isWarning(err) {
+			c.forfeit(failedAlert)
+		}
 	case ends&endClosed != 0:
 		c.closedUnderneath()
 	case ends&endReset != 0:
 		c.bareEnd()
 	}
+}
+
+// isWarning reports whether an error stands for an alert that is not fatal: a
+// refused renegotiation (RFC 5246, Section 7.2.2). crypto/tls reads no further
+// all the same.
+func isWarning(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "local error" && op.Err.Error() == "tls: no renegotiation"
 }
 
 // closedUnderneath: somebody other than crypto/tls closed the raw connection.
@@ -67,7 +77,7 @@ func (c *Conn) bareEnd() {
 	}
 }
 
-// forfeit ends what the connection received. A TLS 1.2 session that it was
+// forfeit ends what the connection received, the last maxReceived of it. A TLS 1.2 session that it was
 // resumed with goes the same way, since it would be used again (RFC 5246,
 // Section 7.2.2).
 func (c *Conn) forfeit(v *verdict) {
@@ -82,7 +92,7 @@ func (c *Conn) forfeit(v *verdict) {
 		if s.info.ID == "" {
 			s.end(v) // the Pending object: in no pool
 		} else {
-			c.domain.core.remove(s, v)
+			c.domain.core.forfeit(s, v)
 		}
 		s.release()
 	}
@@ -91,40 +101,68 @@ func (c *Conn) forfeit(v *verdict) {
 // Close sends close_notify and closes the connection. The sessions it received
 // stay as they are.
 //
-// If none has come yet on this TLS 1.3 connection and nobody is reading, Close
-// first reads what has arrived, so that the tickets are not lost, and waits for
-// them up to a millisecond if the server is near (a round trip of 5 ms). Unread
-// tickets would also reset the connection, and the server lose what was
-// written last. From further away only Shutdown saves both. Application data
-// that it meets is discarded. If a Write is under way, Close breaks it off and
-// sends no close_notify, as that of crypto/tls does.
+// If none has come yet on this TLS 1.3 connection, nothing was read from it and
+// nobody is reading or writing, Close first takes what has arrived, so that the
+// tickets are not lost, and waits for them up to a millisecond if the server is
+// near (a round trip of 5 ms). Unread tickets would also reset the connection,
+// and the server lose what was written last. From further away only Shutdown
+// saves both. Application data that it meets is discarded. On Windows, or where
+// raw is not a bare socket, it cannot see what has arrived and waits for the
+// millisecond. If a Write is under way, Close breaks it off and sends no
+// close_notify, as that of crypto/tls does.
 func (c *Conn) Close() error {
+	defer c.end() // also when a callback panics
+	closed := false
+	defer func() {
+		if !closed {
+			c.tls.Close()
+		}
+	}()
 	if !c.closing.Swap(true) {
 		c.drain()
 	}
+	closed = true
 	err := c.tls.Close()
 	if c.wire.ends.Load()&endClosed != 0 { // there was nothing left to close
 		c.closedUnderneath()
 	}
-	c.end()
 	return err
 }
 
-// drain reads until it is quiet, if a ticket may be among what it finds.
+// drain reads until it is quiet, if a ticket may be among what it finds. A
+// Write that begins meanwhile and is blocked could block it, too, and a peer
+// could feed it for long: time is short.
 func (c *Conn) drain() {
-	if !c.settled.Load() || !c.lacksTicket() || !c.beginOwn(forClose) {
+	if !c.settled.Load() || c.wasRead.Load() || c.writes.Load() > 0 || !c.lacksTicket() || !c.beginOwn(forClose) {
 		return
 	}
 	defer c.endOwn()
-	var buf [512]byte
-	for total := 0; total < maxDrain; {
-		n, err := c.tls.Read(buf[:])
+	defer time.AfterFunc(drainTime, func() {
+		c.interrupt()
+		c.wire.Conn.SetWriteDeadline(past)
+	}).Stop()
+	buf := make([]byte, 512)
+	for total := 0; total < maxDrain && !c.wire.pause.Load(); {
+		n, err := c.tls.Read(buf)
 		total += n
 		if err != nil {
 			c.noteRead(err)
 			return
 		}
 	}
+}
+
+// limit sets a deadline for a raw read of our own, so long from now; none if d
+// is 0. It reports whether the raw connection has deadlines.
+func (c *Conn) limit(d time.Duration) bool {
+	c.reading.mu.Lock()
+	defer c.reading.mu.Unlock()
+	var t time.Time
+	if d > 0 {
+		t = time.Now().Add(d)
+	}
+	c.reading.moved = true
+	return c.wire.Conn.SetReadDeadline(t) == nil
 }
 
 func (c *Conn) lacksTicket() bool {
@@ -158,29 +196,33 @@ func (c *Conn) CloseWrite() error {
 // ctx bounds the wait for the peer; the connection is closed whatever the
 // error. That the peer ends without close_notify is an error,
 // io.ErrUnexpectedEOF, with StrictClose only.
-func (c *Conn) Shutdown(ctx context.Context) error {
-	if !c.settled.Load() {
+func (c *Conn) Shutdown(ctx context.Context) (err error) {
+	c.mu.Lock()
+	complete := c.complete
+	c.mu.Unlock()
+	if !complete {
 		return c.Close()
 	}
 	if err := ctx.Err(); err != nil {
 		c.Close()
 		return err
 	}
+	defer c.end()
+	defer c.tls.Close() // says what CloseWrite has said
+	defer c.closing.Store(true)
+	unblock := context.AfterFunc(ctx, func() { c.wire.Close() })
+	defer func() {
+		if !unblock() && err != nil {
+			err = ctx.Err()
+		}
+	}()
+	if err := c.CloseWrite(); err != nil {
+		return err
+	}
 	c.beginRead(nil)
+	defer c.reading.endRead()
 	c.setReadDeadline(time.Time{})
-	unblock := context.AfterFunc(ctx, func() { c.wire.Conn.SetDeadline(past) })
-	err := c.CloseWrite()
-	if err == nil {
-		err = c.readToEnd()
-	}
-	if !unblock() && isTimeout(err) {
-		err = ctx.Err()
-	}
-	c.reading.endRead()
-	c.closing.Store(true)
-	c.tls.Close() // says what CloseWrite has said
-	c.end()
-	return err
+	return c.readToEnd()
 }
 
 // readToEnd is an application's Read as far as others are concerned.

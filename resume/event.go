@@ -34,18 +34,30 @@ const (
 
 	// HandshakeDone: a handshake succeeded (Dialer, NewConn and TLSConfig).
 	// Reason says why it was a full one: what SessionMissing said, refused
-	// (the ticket was offered) or not-offered. It is unknown to TLSConfig.
+	// (the ticket was offered) or not-offered. It is empty when no session was
+	// asked for, and unknown to TLSConfig.
 	HandshakeDone
 
 	// BackedOff: several resumed handshakes with Server failed in a row
 	// although it answered, and it is offered no session for a while.
 	BackedOff
 
+	// SessionStored: a session moved from memory to the store. SessionFetched:
+	// the store handed one out.
+	SessionStored
+	SessionFetched
+
+	// StoreFailed: Err happened to the store. Reason is what was tried: put,
+	// take, delete, clear; queue (too much is waiting to be written, so the
+	// session stays in memory), slow (a handshake waited long enough and went
+	// on without) or unreadable (what the store handed out cannot be opened).
+	StoreFailed
+
 	// Cleared: Clear ran on Scope, or on everything.
 	Cleared
 )
 
-var eventNames = [...]string{"EventKind(0)", "TicketCaptured", "TicketRefused", "SessionMissing", "SessionReturned", "SessionEnded", "HandshakeDone", "BackedOff", "Cleared"}
+var eventNames = [...]string{"EventKind(0)", "TicketCaptured", "TicketRefused", "SessionMissing", "SessionReturned", "SessionEnded", "HandshakeDone", "BackedOff", "SessionStored", "SessionFetched", "StoreFailed", "Cleared"}
 
 // String is the name of the constant.
 func (k EventKind) String() string {
@@ -67,6 +79,7 @@ type Event struct {
 	Conn    *Conn    // nil unless the way in is Dialer or NewConn
 	Resumed bool     // HandshakeDone
 	Reason  string
+	Err     error // StoreFailed, may be nil
 }
 
 // String is one line without secrets.
@@ -87,6 +100,9 @@ func (e Event) String() string {
 	if e.Reason != "" {
 		s += " reason=" + e.Reason
 	}
+	if e.Err != nil {
+		s += fmt.Sprintf(" err=%q", e.Err)
+	}
 	return s
 }
 
@@ -106,6 +122,9 @@ func (e Event) LogValue() slog.Value {
 	if e.Kind == HandshakeDone {
 		attrs = append(attrs, slog.Bool("resumed", e.Resumed))
 	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.Any("err", e.Err))
+	}
 	return slog.GroupValue(append(attrs, slog.String("reason", e.Reason))...)
 }
 
@@ -118,9 +137,21 @@ func (c *core) event(e Event) {
 	e.Time = time.Now()
 	if e.Session != nil {
 		e.Scope, e.Server = e.Session.s.key.domain.name, e.Session.s.key.name
-		if e.Kind != TicketCaptured {
+		switch e.Kind {
+		case TicketCaptured, SessionStored, SessionFetched:
+		default:
 			e.Reason = e.Session.Reason()
 		}
 	}
 	c.observe(e)
+}
+
+// storeFailed counts and tells.
+func (c *core) storeFailed(key serverKey, reason string, err error) {
+	c.ledger.count(&c.ledger.storeErrors)
+	scope := ""
+	if key.domain != nil {
+		scope = key.domain.name
+	}
+	c.event(Event{Kind: StoreFailed, Scope: scope, Server: key.name, Reason: reason, Err: err})
 }

@@ -1,6 +1,7 @@
 package resume_test
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -156,4 +157,84 @@ func ExampleScope_NewConn() {
 	// resumed: false
 	// resumed: true
 	// Scope("tenant-7") Resumable
+}
+
+func ExampleConn() {
+	server, config := echoServer()
+	defer server.Close()
+
+	var cache resume.ClientCache
+	dialer := &resume.Dialer{Scope: cache.NewScope(), Config: config}
+	for range 2 {
+		conn, err := dialer.Dial("tcp", server.Addr)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		session, err := conn.WaitSession(context.Background())
+		fmt.Println("resumed:", conn.ConnectionState().DidResume, "received:", session.Status(), err)
+		fmt.Println(conn.Shutdown(context.Background()))
+	}
+	// Output:
+	// resumed: false received: Resumable <nil>
+	// <nil>
+	// resumed: true received: Resumable <nil>
+	// <nil>
+}
+
+// The data connection of FTPS must resume the session of its control
+// connection.
+func ExampleSession_ClientSessionCache() {
+	server, config := echoServer()
+	defer server.Close()
+
+	var cache resume.ClientCache
+	dialer := &resume.Dialer{Scope: cache.NewScope(), Config: config}
+	control, err := dialer.Dial("tcp", server.Addr)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer control.Close()
+	session, err := control.WaitSession(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	config = config.Clone()
+	config.ClientSessionCache = session.ClientSessionCache()
+	data, err := tls.Dial("tcp", server.Addr, config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer data.Close()
+	fmt.Println("resumed:", data.ConnectionState().DidResume, session.Status())
+	// Output:
+	// resumed: true Used
+}
+
+func ExampleEvent() {
+	server, config := echoServer()
+	defer server.Close()
+
+	cache := &resume.ClientCache{Observe: func(e resume.Event) {
+		if e.Kind == resume.HandshakeDone {
+			fmt.Println(e.Kind, e.Resumed, e.Reason)
+		}
+	}}
+	dialer := &resume.Dialer{Scope: cache.NewScope(), Config: config}
+	for range 2 {
+		conn, err := dialer.Dial("tcp", server.Addr)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		say(conn)
+		conn.Close()
+	}
+	// Output:
+	// HandshakeDone false none
+	// HandshakeDone true
 }

@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,19 +17,23 @@ type lease struct {
 	state   *tls.ClientSessionState // what crypto/tls gets
 	ticket  []byte                  // what to look for in the first flight
 	item    cache.Item[*session]    // its place in the pool
-	pooled  bool                    // taken out of the pool, and goes back there
+	pooled  bool                    // taken out of the pool, or of the store, and goes there
 	offered atomic.Bool             // the ticket was in the first flight
-	failed  atomic.Bool             // crypto/tls said so by a nil Put
 }
 
 // take leases the newest session of a key that fits now, or says what was
 // wrong with the last it saw. A connection that knows its endpoint prefers a
 // session from there, and takes another as long as the endpoints of the name
-// may share their ticket keys.
-func (c *core) take(key serverKey, v *view, endpoint string) (*lease, string) {
+// may share their ticket keys. Back-off is for the bound way, which knows how
+// its handshakes end.
+func (c *core) take(key serverKey, v *view, bound bool, endpoint string) (*lease, string) {
 	now, theirs := time.Now(), v.clock()
+	if c.closed.Load() {
+		c.ledger.count(&c.ledger.missed)
+		return nil, closed.reason
+	}
 	known := c.known(key)
-	if endpoint != "" && known.silent(now) {
+	if bound && known.silent(now) {
 		c.ledger.count(&c.ledger.missed)
 		c.ledger.count(&c.ledger.backedOff)
 		return nil, "back-off"
@@ -41,15 +46,21 @@ func (c *core) take(key serverKey, v *view, endpoint string) (*lease, string) {
 		}
 		return verdict
 	}
-	var item cache.Item[*session]
-	ok := false
-	if endpoint != "" {
-		item, ok = c.pool.TakeFrom(key, endpoint, now, pick)
+	anywhere := endpoint == "" || known.sharesKeys(now)
+	look := func() (item cache.Item[*session], ok bool) {
+		if endpoint != "" {
+			item, ok = c.pool.TakeFrom(key, endpoint, now, pick)
+		}
+		if !ok && anywhere {
+			item, ok = c.pool.Take(key, now, pick)
+		}
+		return item, ok
 	}
-	if !ok && (endpoint == "" || known.sharesKeys(now)) {
-		item, ok = c.pool.Take(key, now, pick)
-	} else if !ok && missing == "none" && c.holds(key) {
+	item, ok := look()
+	if !ok && !anywhere && missing == "none" && c.holds(key) {
 		missing = "endpoint"
+	} else if !ok && c.vault.keeps(key) {
+		item, ok = c.lookFurther(key, v, look)
 	}
 	if !ok {
 		known.missed(now)
@@ -64,6 +75,18 @@ func (c *core) take(key serverKey, v *view, endpoint string) (*lease, string) {
 		return nil, "encoding"
 	}
 	return l, ""
+}
+
+// lookFurther looks again after each fetch from the store that brought
+// anything, until the patience of a handshake is over.
+func (c *core) lookFurther(key serverKey, v *view, look func() (cache.Item[*session], bool)) (item cache.Item[*session], ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
+	defer cancel()
+	defer c.vault.queueUp(key)()
+	for !ok && c.vault.fetch(ctx, key, v) {
+		item, ok = look()
+	}
+	return item, ok
 }
 
 // holds reports whether the pool has any session of a key.
@@ -105,7 +128,7 @@ func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 func (l *lease) open() (err error) {
 	l.state = l.s.state.Load()
 	if l.state == nil {
-		return errors.New("resume: session ended") // by Remove or Clear, just now
+		return errEnded // by Remove or Clear, just now
 	}
 	if l.s.reusable {
 		if l.state, err = copyState(l.state); err != nil {
@@ -116,6 +139,8 @@ func (l *lease) open() (err error) {
 	l.ticket, _, err = l.state.ResumptionState()
 	return err
 }
+
+var errEnded = errors.New("resume: session ended")
 
 func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 	ticketBytes, state, err := cs.ResumptionState()
@@ -136,30 +161,31 @@ func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 // use is take for a caller who cannot say how the handshake ends: the session
 // is used at once.
 func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
-	l, missing := c.take(key, v, "")
+	l, missing := c.take(key, v, false, "")
 	if l == nil {
 		c.event(Event{Kind: SessionMissing, Scope: key.domain.name, Server: key.name, Reason: missing})
 		return nil, false
 	}
+	defer l.s.release()
 	c.server(key, l.s.info.FullHandshake) // the next ticket continues its chain
 	if !l.s.reusable {
 		l.s.end(used)
 		c.depart(l.s)
 	}
-	l.s.release()
 	return l.state, true
 }
 
-// settle ends a lease when the handshake's outcome is known.
-func (c *core) settle(l *lease) {
+// settle ends a lease when the handshake's outcome is known; broke says that it
+// failed and the server is to blame.
+func (c *core) settle(l *lease, broke bool) {
 	switch {
 	case !l.offered.Load():
 		c.giveBack(l)
 	case l.s.reusable:
-		if l.failed.Load() {
+		defer l.s.release()
+		if broke {
 			c.remove(l.s, handshakeError) // RFC 5077, Section 3.2; rule N17
 		}
-		l.s.release()
 	default:
 		l.s.end(used)
 		if !l.pooled {
@@ -179,18 +205,22 @@ func (c *core) giveBack(l *lease) {
 		c.release(l)
 		return
 	}
+	defer l.s.release()
 	c.ledger.count(&c.ledger.back)
 	if l.pooled {
 		c.pooled(l.s, l.item)
 	}
+	if fate := l.s.fate.Load(); fate != nil {
+		c.remove(l.s, fate)
+		return
+	}
 	c.event(Event{Kind: SessionReturned, Session: &l.s.borrowed})
-	l.s.release()
 }
 
 // release ends the lease of a session that has ended.
 func (c *core) release(l *lease) {
+	defer l.s.release()
 	c.depart(l.s)
-	l.s.release()
 }
 
 // failed is what a nil Put means where it cannot be joined to a handshake
@@ -228,6 +258,9 @@ func belongs(h *Session, d *domain, v *view, serverName string) error {
 }
 
 func notResumable(h *Session) error {
+	if h.Resumable() {
+		return fmt.Errorf("%w: the store that has it did not hand it out", ErrNotResumable)
+	}
 	if reason := h.Reason(); reason != "" {
 		return fmt.Errorf("%w: %s (%s)", ErrNotResumable, h.Status(), reason)
 	}
@@ -241,11 +274,16 @@ func leaseOf(h *Session) (*lease, error) {
 	if h.released.Load() || !s.retain() {
 		return nil, notResumable(h)
 	}
-	if !h.Resumable() || !s.reusable && !s.claim() {
+	ok, fromStore := h.Resumable(), false
+	if ok && !s.reusable && !s.claim() {
+		fromStore = s.core.vault.reclaim(s)
+		ok = fromStore || s.claim() // it was being written, and that failed
+	}
+	if !ok {
 		s.release()
 		return nil, notResumable(h)
 	}
-	l := &lease{s: s}
+	l := &lease{s: s, item: s.item(), pooled: fromStore}
 	if err := l.open(); err != nil {
 		s.core.giveBack(l)
 		return nil, notResumable(h)

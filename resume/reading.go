@@ -18,7 +18,8 @@ type reading struct {
 	own      purpose       // what a read of our own is for; forApp: there is none
 	kept     []byte        // application data that one of ours met
 	over     bool          // no read will succeed any more
-	deadline time.Time     // the application's, for reading
+	moved    bool          // a read of our own changed the raw deadline
+	deadline time.Time     // the application's, for reading; zero: none, or set elsewhere
 	changed  chan struct{} // closed at the next change; nil: nobody waits for it
 }
 
@@ -121,19 +122,32 @@ func (c *Conn) beginOwn(why purpose) bool {
 	r.own = why
 	c.wire.purpose, c.wire.waited = why, false
 	c.wire.pause.Store(false)
-	c.wire.Conn.SetReadDeadline(time.Time{})
+	r.moved = false
+	if !r.deadline.IsZero() {
+		c.moveDeadline(time.Time{})
+	}
 	return true
 }
 
-// endOwn hands the connection back as it was found.
+// endOwn hands the connection back with the deadline it had. One that was set
+// on the raw connection itself is gone if ours was needed.
 func (c *Conn) endOwn() {
 	r := &c.reading
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.own = forApp
 	c.wire.purpose = forApp
-	c.wire.Conn.SetReadDeadline(r.deadline)
+	if r.moved {
+		c.wire.Conn.SetReadDeadline(r.deadline)
+	}
 	r.notifyLocked()
+}
+
+// moveDeadline sets the raw connection's read deadline for a read of our own.
+// It runs under the lock.
+func (c *Conn) moveDeadline(t time.Time) {
+	c.reading.moved = true
+	c.wire.Conn.SetReadDeadline(t)
 }
 
 // interrupt ends a read of our own, if there is one.
@@ -146,7 +160,7 @@ func (c *Conn) interrupt() {
 func (c *Conn) interruptLocked() {
 	if c.reading.own != forApp {
 		c.wire.pause.Store(true)
-		c.wire.Conn.SetReadDeadline(past)
+		c.moveDeadline(past)
 	}
 }
 
@@ -185,11 +199,12 @@ var ErrNoTicket = errors.New("resume: no ticket will come on this connection")
 // while after the handshake, or never: ctx bounds the wait. The error is
 // ErrNoTicket when none can come any more.
 //
-// It runs the handshake if that has not run. It may be called beside Read and
-// gives way to it: while an application reads, that brings the session.
-// Otherwise up to 64 KiB of application data are kept for later Reads; behind
-// more than that, WaitSession waits for the application. Read deadlines do not
-// apply to it.
+// It runs the handshake if that has not run; ctx ending then closes the
+// connection, as for HandshakeContext. It may be called beside Read and gives
+// way to it: while an application reads, that brings the session. Otherwise up
+// to 64 KiB of application data are kept for later Reads; behind more than
+// that, WaitSession waits for the application. Read deadlines set through the
+// Conn do not apply to it.
 func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, err
@@ -202,13 +217,17 @@ func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		var err error
 		if c.beginOwn(forSession) {
-			c.readAhead(ctx)
-			continue
+			err = c.readAhead(ctx)
+		} else {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if err != nil {
+			return nil, err
 		}
 	}
 }
@@ -237,17 +256,44 @@ func (c *Conn) expectsTicket() bool {
 	return c.complete && c.facts.version >= tls.VersionTLS13 && !c.disabled
 }
 
-// readAhead reads once for WaitSession and keeps what it gets.
-func (c *Conn) readAhead(ctx context.Context) {
+// readAhead reads once for WaitSession and keeps what it gets. If ctx ends it
+// returns, whatever the read is held up by: a raw connection without deadlines,
+// or a Write that is blocked, behind which crypto/tls would answer the peer.
+// The read then goes on, and hands the connection back when it returns.
+func (c *Conn) readAhead(ctx context.Context) error {
+	result := make(chan readResult, 1)
+	go c.readOnce(result)
+	select {
+	case r := <-result:
+		if r.panicked != nil {
+			panic(r.panicked) // in a callback, which belongs to this goroutine
+		}
+		return r.err
+	case <-ctx.Done():
+		c.interrupt()
+		return ctx.Err()
+	}
+}
+
+type readResult struct {
+	err      error // of a deadline that somebody else has set
+	panicked any
+}
+
+func (c *Conn) readOnce(result chan<- readResult) {
+	var r readResult
+	defer func() { result <- r }()
 	defer c.endOwn()
-	defer context.AfterFunc(ctx, c.interrupt)()
-	r := &c.reading
-	buf := make([]byte, min(readAheadSize, maxReadAhead-len(r.kept)))
+	defer func() { r.panicked = recover() }()
+	buf := make([]byte, min(readAheadSize, maxReadAhead-len(c.reading.kept)))
 	n, err := c.tls.Read(buf)
 	if n > 0 {
-		r.mu.Lock()
-		r.kept = append(r.kept, buf[:n]...)
-		r.mu.Unlock()
+		c.reading.mu.Lock()
+		c.reading.kept = append(c.reading.kept, buf[:n]...)
+		c.reading.mu.Unlock()
+	}
+	if isTemporary(err) && err != errPause {
+		r.err = err
 	}
 	c.noteRead(err)
 }

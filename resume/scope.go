@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -100,13 +101,12 @@ func (s *Scope) TLSConfig(base *tls.Config) *tls.Config {
 	return config
 }
 
-// Clear removes every session of the scope, under all its configurations, and
-// keeps those of connections whose handshake has begun from coming back, as
-// far as ClientCache.Clear does. Call it when the client's identity changes.
-func (s *Scope) Clear(ctx context.Context) error {
-	s.domain.core.clear(s.domain)
-	return nil
-}
+// Clear removes every session of the scope, under all its configurations and,
+// of a named one, in the store, and keeps those of connections whose handshake
+// has begun from coming back, as far as ClientCache.Clear does. Call it when
+// the client's identity changes. A store that cannot list what it holds
+// (cache.Lister) is cleared whole.
+func (s *Scope) Clear(ctx context.Context) error { return s.domain.core.clear(ctx, s.domain) }
 
 // String names the scope.
 func (s *Scope) String() string {
@@ -121,6 +121,9 @@ func (s *Scope) String() string {
 
 // Format writes String for every verb, so that no verb reaches a session.
 func (s *Scope) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+
+// LogValue is the same for log/slog.
+func (s *Scope) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // nameOf is what crypto/tls's key says of it: the key itself, or the host
 // where the key is ip:port for want of a name (rule T4).

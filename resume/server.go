@@ -2,6 +2,7 @@ package resume
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -27,6 +28,10 @@ type server struct {
 	apart       time.Time  // until then no session of one endpoint is offered to another
 	failures    int        // resumed handshakes that failed, in a row
 	silentUntil time.Time  // until then no session is offered
+
+	// refusals says for an endpoint when the last ticket was received that it
+	// refused: what is older is as dead, wherever it turns up.
+	refusals map[string]time.Time
 }
 
 // known returns what is remembered of a key, or nil.
@@ -39,6 +44,11 @@ func (c *core) known(key serverKey) *server {
 // chain of resumptions began then.
 func (c *core) server(key serverKey, began time.Time) *server {
 	if known := c.known(key); known != nil {
+		return known
+	}
+	c.adding.Lock()
+	defer c.adding.Unlock()
+	if known := c.known(key); known != nil { // somebody else was faster
 		return known
 	}
 	fresh := new(server)
@@ -85,6 +95,28 @@ func (s *server) keepApart(now time.Time) {
 	s.apart = now.Add(foreignPause)
 }
 
+func (s *server) refuses(endpoint string, received time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusals == nil || len(s.refusals) >= maxEndpoints {
+		s.refusals = make(map[string]time.Time)
+	}
+	if received.After(s.refusals[endpoint]) {
+		s.refusals[endpoint] = received
+	}
+}
+
+// refusedSince reports whether an endpoint refused a ticket that it had given
+// out no earlier.
+func (s *server) refusedSince(endpoint string, received time.Time) bool {
+	if s == nil || endpoint == "" {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !received.After(s.refusals[endpoint])
+}
+
 func (s *server) succeeded() {
 	if s == nil {
 		return
@@ -116,23 +148,31 @@ func (s *server) failed(now time.Time) bool {
 }
 
 // learn draws its conclusions from how a handshake ended in which a ticket was
-// offered. at is the key of the connection and endpoint where it led;
-// answered says that the server sent anything at all.
-func (c *core) learn(s *session, at serverKey, endpoint string, resumed, answered bool, err error) {
+// offered. at is the key of the connection and endpoint where it led; broke
+// says that the server is to blame.
+func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke bool, err error) {
 	switch {
 	case err == nil:
 		c.known(at).succeeded() // to refuse a ticket is no failure
 		if !resumed {
 			c.refused(s, at, endpoint)
 		}
-	case !answered || isTimeout(err) || errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed):
-		// Somebody's patience was at an end, or nobody was there.
-	default:
+	case broke:
 		now := time.Now()
 		if c.server(at, now).failed(now) {
 			c.event(Event{Kind: BackedOff, Scope: at.domain.name, Server: at.name})
 		}
 	}
+}
+
+// serversFault reports whether the failure of a handshake in which the server
+// answered says anything against it: not that somebody's patience was at an
+// end, nor that it has new keys for Encrypted Client Hello, which it sends
+// along.
+func serversFault(err error) bool {
+	var rejected *tls.ECHRejectionError
+	return err != nil && !isTimeout(err) && !errors.Is(err, context.Canceled) &&
+		!errors.Is(err, net.ErrClosed) && !errors.As(err, &rejected)
 }
 
 // refused is told that a server took no notice of a ticket and made a full
@@ -149,9 +189,12 @@ func (c *core) refused(s *session, at serverKey, endpoint string) {
 		if s.reusable {
 			c.remove(s, failedRefused) // who holds it would offer it again
 		}
+		if c.vault.keeps(s.key) { // which may have more of them
+			c.server(s.key, time.Now()).refuses(endpoint, s.info.Received)
+		}
 		c.pool.TakeFrom(s.key, endpoint, time.Time{}, func(sibling *session) cache.Verdict {
 			v := sibling.verdict.Load()
-			if sibling.serial > s.serial || v.leased || !sibling.end(failedRefused) && v.open() {
+			if sibling.info.Received.After(s.info.Received) || v.leased || !sibling.end(failedRefused) && v.open() {
 				return cache.Skip
 			}
 			return cache.Drop

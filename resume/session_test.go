@@ -3,6 +3,7 @@ package resume
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +205,10 @@ func TestNoFormattingShowsASecret(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
 			require.Equal(t, row.want, fmt.Sprintf(verb, row.value), verb)
 		}
+		logged := row.value.(slog.LogValuer).LogValue()
+		if _, ok := row.value.(*Session); !ok { // a group, below
+			require.Equal(t, row.want, logged.String())
+		}
 	}
 	require.Equal(t, `SessionEnded scope="tenant" server="server.test" Session(`+id+` Resumable) reason=used`, event.String())
 	require.Equal(t, "resume.Event("+event.String()+")", fmt.Sprintf("%#v", event))
@@ -212,5 +217,5 @@ func TestNoFormattingShowsASecret(t *testing.T) {
 	require.True(t, strings.HasPrefix(c.Stats().String(), "captured 1 = used 0"))
 	require.Equal(t, "[Unknown Pending Resumable Used Expired Failed Removed Freed Status(8)]",
 		fmt.Sprint([]Status{Unknown, Pending, Resumable, Used, Expired, Failed, Removed, Freed, 8}))
-	require.Equal(t, "EventKind(9)", EventKind(9).String())
+	require.Equal(t, "EventKind(99)", EventKind(99).String())
 }

@@ -15,17 +15,18 @@ type shim Conn
 func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	c := (*Conn)(h)
 	core := c.domain.core
+	endpoint := endpointOf(c.wire.Conn)
 	c.mu.Lock()
 	if c.name == "" {
 		c.name = key
 	}
 	c.birth = core.epoch.Load()
-	c.endpoint = endpointOf(c.wire.Conn)
+	c.endpoint = endpoint
 	l, at := c.lease, c.key()
 	c.mu.Unlock()
 	if l == nil {
 		var missing string
-		l, missing = core.take(at, c.view, c.endpoint)
+		l, missing = core.take(at, c.view, true, endpoint)
 		c.mu.Lock()
 		c.lease, c.missing = l, missing
 		c.mu.Unlock()
@@ -39,30 +40,28 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 }
 
 // Put runs for each session received, and with nil when the handshake failed
-// or the session was refused locally: that reaches the lease and nothing else.
+// or the session was refused locally: that is for settle to decide, which knows
+// more about it.
 func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 	c := (*Conn)(h)
 	c.mu.Lock()
-	l, f, birth, ended, at, endpoint := c.lease, c.facts, c.birth, c.ended, c.key(), c.endpoint
+	f, birth, ended, at, endpoint := c.facts, c.birth, c.ended, c.key(), c.endpoint
 	c.mu.Unlock()
-	switch {
-	case cs == nil && l != nil:
-		l.failed.Store(true)
-	case cs == nil || ended:
-	default:
-		c.domain.core.capture(cs, origin{
-			key:            at,
-			birth:          birth,
-			fullHandshake:  f.fullHandshake,
-			version:        f.version,
-			serverName:     c.server,
-			alpn:           f.alpn,
-			endpoint:       endpoint,
-			clientNotAfter: c.view.clientNotAfter,
-			conn:           c,
-		}, time.Now())
-		c.arrived()
+	if cs == nil || ended {
+		return
 	}
+	defer c.arrived() // also when a callback panics
+	c.domain.core.capture(cs, origin{
+		key:            at,
+		birth:          birth,
+		fullHandshake:  f.fullHandshake,
+		version:        f.version,
+		serverName:     c.serverName,
+		alpn:           f.alpn,
+		endpoint:       endpoint,
+		clientNotAfter: c.view.clientNotAfter,
+		conn:           c,
+	}, time.Now())
 }
 
 // key is what the connection's sessions are found under. It runs under the

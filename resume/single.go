@@ -35,7 +35,7 @@ func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {
 	}
 	l.offered.Store(true)
 	s.core.server(s.key.domain.scope().key(serverKey), s.info.FullHandshake)
-	s.core.settle(l)
+	s.core.settle(l, false)
 	return l.state, true
 }
 

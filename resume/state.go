@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
@@ -32,6 +33,8 @@ type session struct {
 	state   atomic.Pointer[tls.ClientSessionState] // nil once it cannot be resumed
 	spoken  atomic.Uint32                          // see announce and depart
 	bucket  bucket                                 // guarded by core.ledger
+	filed   atomic.Pointer[filing]                 // where the store has it; nil: nowhere
+	fate    atomic.Pointer[verdict]                // what becomes of it unless it is used
 }
 
 // newSession makes a session with one reference, the caller's.
@@ -103,7 +106,7 @@ func (s *session) end(v *verdict) bool {
 		}
 		if s.verdict.CompareAndSwap(now, v) {
 			s.state.Store(nil)
-			s.core.ledger.move(s, v)
+			s.core.ledger.move(s)
 			return true
 		}
 	}
@@ -112,8 +115,18 @@ func (s *session) end(v *verdict) bool {
 // evict notes that a bound pushed the session out of the pool. Whoever holds
 // it may still use it.
 func (s *session) evict() {
-	if s.verdict.CompareAndSwap(live, evicted) || s.verdict.CompareAndSwap(leased, leasedEvicted) {
-		s.core.ledger.move(s, evicted)
+	for now := s.verdict.Load(); now == live || now == leased; now = s.verdict.Load() {
+		if s.verdict.CompareAndSwap(live, evicted) || s.verdict.CompareAndSwap(leased, leasedEvicted) {
+			s.core.ledger.move(s)
+			return
+		}
+	}
+}
+
+// item is the session as the pool keeps it.
+func (s *session) item() cache.Item[*session] {
+	return cache.Item[*session]{
+		Value: s, Size: int64(s.info.Size), Expires: s.info.Expires, Group: s.info.Endpoint,
 	}
 }
 

@@ -11,20 +11,28 @@ import (
 // snapshot
 //
 //	Captured == Used + Expired + Evicted + Removed + Failed + Kept
+//
+// as long as there is no Store. With one, sessions come from there and go
+// there, and it is Captured + Fetched on the left, and + Stored on the right.
 type Stats struct {
 	Captured uint64 // sessions received, those that can never be used included
+	Fetched  uint64 // sessions that the store handed out
 	Used     uint64 // claimed by a handshake (TLS 1.3)
 	Expired  uint64 // dropped because their time was over
 	Evicted  uint64 // dropped to keep a bound
 	Removed  uint64 // by Remove or Clear
 	Failed   uint64 // cannot be used, or their handshake failed
 	Kept     uint64 // not ended, as far as anybody has noticed
+	Stored   uint64 // moved to the store, and not ended or fetched by a holder since
 
 	Refused   uint64 // values given to Put that are no session of ours to keep
 	Missed    uint64 // handshakes that wanted a session and got none
 	BackedOff uint64 // of those, because resumptions of the server kept failing
 	Shared    uint64 // handshakes that were given a copy of a TLS 1.2 session
-	Back      uint64 // leases given back because the ticket was not sent
+	Back      uint64 // leases of TLS 1.3 sessions given back: the ticket was not sent
+
+	Unreadable  uint64 // records of the store that could not be opened or read
+	StoreErrors uint64 // calls of the store that failed, or came too late
 
 	// Handshakes that succeeded, as far as the way in can tell: Dialer,
 	// NewConn and TLSConfig count, a cache plugged in directly does not.
@@ -64,6 +72,7 @@ const (
 	bucketEvicted
 	bucketRemoved
 	bucketFailed
+	bucketStored
 	buckets
 )
 
@@ -73,6 +82,8 @@ func bucketOf(v *verdict) bucket {
 	switch {
 	case v == evicted || v == leasedEvicted:
 		return bucketEvicted
+	case v == stored:
+		return bucketStored
 	case v.leased:
 		return bucketKept
 	}
@@ -95,6 +106,7 @@ type ledger struct {
 
 	sessions  [buckets]uint64
 	captured  uint64
+	fetched   uint64
 	refused   uint64
 	missed    uint64
 	backedOff uint64
@@ -102,25 +114,35 @@ type ledger struct {
 	back      uint64
 	full      uint64
 	resumed   uint64
+
+	unreadable  uint64
+	storeErrors uint64
 }
 
-func (l *ledger) capture(s *session) {
+func (l *ledger) capture(s *session) { l.begin(s, &l.captured) }
+
+func (l *ledger) fetch(s *session) { l.begin(s, &l.fetched) }
+
+// begin enters a session into the books.
+func (l *ledger) begin(s *session, counter *uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.captured++
+	*counter++
 	s.bucket = bucketKept
 	l.sessions[s.bucket]++
 }
 
-// move notes a session's new verdict. A Pending object is no session yet.
-func (l *ledger) move(s *session, v *verdict) {
+// move notes that a session has a new verdict: whichever it has when it comes
+// to that, so that the last of several changes counts. A Pending object is no
+// session yet.
+func (l *ledger) move(s *session) {
 	if s.info.ID == "" {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sessions[s.bucket]--
-	s.bucket = bucketOf(v)
+	s.bucket = bucketOf(s.verdict.Load())
 	l.sessions[s.bucket]++
 }
 
@@ -142,20 +164,24 @@ func (l *ledger) snapshot() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Stats{
-		Captured:  l.captured,
-		Used:      l.sessions[bucketUsed],
-		Expired:   l.sessions[bucketExpired],
-		Evicted:   l.sessions[bucketEvicted],
-		Removed:   l.sessions[bucketRemoved],
-		Failed:    l.sessions[bucketFailed],
-		Kept:      l.sessions[bucketKept],
-		Refused:   l.refused,
-		Missed:    l.missed,
-		BackedOff: l.backedOff,
-		Shared:    l.shared,
-		Back:      l.back,
-		Full:      l.full,
-		Resumed:   l.resumed,
+		Captured:    l.captured,
+		Fetched:     l.fetched,
+		Used:        l.sessions[bucketUsed],
+		Expired:     l.sessions[bucketExpired],
+		Evicted:     l.sessions[bucketEvicted],
+		Removed:     l.sessions[bucketRemoved],
+		Failed:      l.sessions[bucketFailed],
+		Kept:        l.sessions[bucketKept],
+		Stored:      l.sessions[bucketStored],
+		Refused:     l.refused,
+		Missed:      l.missed,
+		BackedOff:   l.backedOff,
+		Shared:      l.shared,
+		Back:        l.back,
+		Full:        l.full,
+		Resumed:     l.resumed,
+		Unreadable:  l.unreadable,
+		StoreErrors: l.storeErrors,
 	}
 }
 

@@ -42,7 +42,13 @@ var (
 
 	leased        = &verdict{status: Used, reason: "leased", leased: true}
 	leasedEvicted = &verdict{status: Used, reason: "leased", leased: true}
-	used          = &verdict{status: Used, reason: "used"}
+	// Sessions that are on their way to the store, there, and on the way back
+	// to who holds one: nobody may take them from the pool.
+	stowing    = &verdict{status: Resumable, leased: true}
+	stored     = &verdict{status: Resumable}
+	reclaiming = &verdict{status: Used, reason: "leased", leased: true}
+
+	used = &verdict{status: Used, reason: "used"}
 
 	overLifetime   = &verdict{status: Expired, reason: "lifetime"}
 	overMaxAge     = &verdict{status: Expired, reason: "max-age"}
@@ -61,6 +67,7 @@ var (
 
 	removed = &verdict{status: Removed, reason: "removed"}
 	cleared = &verdict{status: Removed, reason: "cleared"}
+	closed  = &verdict{status: Removed, reason: "closed"}
 )
 
 // open reports whether the session has not ended for good.

@@ -20,7 +20,7 @@ type view struct {
 	print          configPrint
 	clientNotAfter time.Time        // the earliest end of the client's certificates
 	time           func() time.Time // Config.Time
-	hello          bool             // Encrypted Client Hello: tickets are not seen on the wire
+	ech            bool             // Encrypted Client Hello: tickets are not seen on the wire
 }
 
 // clock reads the configuration's clock; zero means that it is the same as
@@ -34,7 +34,7 @@ func (v *view) clock() time.Time {
 
 func newView(config *tls.Config) *view {
 	h := sha256.New()
-	v := &view{time: config.Time, hello: len(config.EncryptedClientHelloConfigList) > 0}
+	v := &view{time: config.Time, ech: len(config.EncryptedClientHelloConfigList) > 0}
 	for i := range config.Certificates {
 		cert := &config.Certificates[i]
 		writeNumber(h, uint64(len(cert.Certificate)))
@@ -50,7 +50,7 @@ func newView(config *tls.Config) *view {
 	var flags uint64
 	for i, set := range []bool{
 		config.InsecureSkipVerify,
-		v.hello,
+		v.ech,
 		config.GetClientCertificate != nil,
 		config.VerifyPeerCertificate != nil,
 		config.VerifyConnection != nil,

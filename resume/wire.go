@@ -52,10 +52,13 @@ func (w *wire) Write(b []byte) (int, error) {
 		return n, err
 	}
 	w.watch.Store(nil)
-	carries := w.owner.view.hello || carriesTicket(b, l.ticket)
+	carries := w.owner.view.ech || carriesTicket(b, l.ticket)
 	n, err := w.Conn.Write(b)
 	if n > 0 && carries {
 		l.offered.Store(true)
+	}
+	if err != nil {
+		w.ended(err, false)
 	}
 	return n, err
 }
@@ -73,7 +76,7 @@ func (w *wire) Read(b []byte) (n int, err error) {
 	if n > 0 && w.roundTrip == 0 {
 		w.roundTrip = max(1, time.Since(w.sent))
 	}
-	if n == 0 && err != nil {
+	if err != nil && (n == 0 || err != io.EOF) {
 		w.ended(err, true)
 	}
 	return n, err
@@ -95,24 +98,26 @@ func (w *wire) readUnlessPaused(b []byte) (int, error) {
 // that to bring anything. (A deadline takes a millisecond to pass, however near
 // it is.) Where one cannot look without waiting, that moment is all there is.
 func (w *wire) readWhatIsThere(b []byte) (int, error) {
+	if w.pause.Load() {
+		return 0, errPause
+	}
 	n, err := readNow(w.Conn, b)
 	blind := errors.Is(err, errors.ErrUnsupported)
 	switch {
 	case err != errPause && !blind:
 		return n, err
-	case w.pause.Load(), w.roundTrip > drainRoundTrip, !blind && (w.waited || w.owner.hasTicket()):
+	case w.roundTrip > drainRoundTrip, !blind && (w.waited || w.owner.hasTicket()):
 		return 0, errPause
+	case !w.waited && !w.owner.limit(drainWait):
+		return 0, errPause // it has no deadlines
 	}
-	if !w.waited {
-		w.waited = true
-		w.Conn.SetReadDeadline(time.Now().Add(drainWait))
-	}
+	w.waited = true
 	n, err = w.Conn.Read(b)
 	if isTimeout(err) {
 		err = errPause
 	}
 	if !blind {
-		w.Conn.SetReadDeadline(time.Time{}) // or readNow would look no further
+		w.owner.limit(0) // or readNow would look no further
 	}
 	return n, err
 }
@@ -121,10 +126,12 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 // its end.
 func (w *wire) ended(err error, reading bool) {
 	switch {
-	case isClosed(err) && w.closed.Load():
-	case errors.Is(err, net.ErrClosed), reading && isClosed(err):
+	case w.closed.Load(): // whatever it is called then
+	case isTemporary(err):
+	case errors.Is(err, net.ErrClosed), reading && errors.Is(err, io.ErrClosedPipe):
+		// Of a pipe that is so for reads only: its writes fail that way at
+		// the peer's end, too.
 		w.ends.Or(endClosed)
-	case isTimeout(err):
 	case err == io.EOF:
 		w.ends.Or(endOfFile)
 	default:
@@ -143,10 +150,14 @@ func (w *wire) Close() error {
 	return err
 }
 
-// isClosed reports whether an error says that our side was closed. Of a pipe
-// that is so for reads only: its writes fail that way at the peer's end, too.
-func isClosed(err error) bool {
-	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
+// isTemporary reports whether crypto/tls takes an error of the raw connection
+// for one that passes: it looks no further than the error itself.
+func isTemporary(err error) bool {
+	passing, ok := err.(interface {
+		net.Error
+		Temporary() bool
+	})
+	return ok && passing.Temporary()
 }
 
 func isTimeout(err error) bool {

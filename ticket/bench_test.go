@@ -57,3 +57,78 @@ func BenchmarkNotAfter(b *testing.B) {
 		})
 	}
 }
+
+// recordChains are what servers of the public web send, and a lone leaf as
+// clusters use among themselves.
+var recordChains = []struct {
+	name string
+	id   func(testing.TB) identity
+}{
+	{"lone-leaf", func(b testing.TB) identity { return publicIdentity(b, ecdsaKey(), ecdsaKey(), 1) }},
+	{"ecdsa-chain", func(b testing.TB) identity { return publicIdentity(b, ecdsaKey(), rsaKey(), 2) }},
+	{"rsa-chain", func(b testing.TB) identity { return publicIdentity(b, rsaKey(), rsaKey(), 2) }},
+}
+
+// BenchmarkRecord shows each chain twice: tickets of one server in a row, of
+// which only the first has certificates to compress, and of servers in turn.
+func BenchmarkRecord(b *testing.B) {
+	for _, c := range recordChains {
+		var records []*Record
+		var marshaled [][]byte
+		for range 2 {
+			r := recordOf(sessionOf(b, c.id(b), nil))
+			records = append(records, r)
+			marshaled = append(marshaled, must(r.MarshalBinary()))
+		}
+		for servers, name := range []string{"one-server", "servers-in-turn"} {
+			b.Run(c.name+"/"+name+"/marshal", func(b *testing.B) {
+				b.ReportAllocs()
+				for n := 0; b.Loop(); n++ {
+					if _, err := records[n%(servers+1)].MarshalBinary(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(len(marshaled[0])), "bytes/record")
+			})
+			b.Run(c.name+"/"+name+"/unmarshal", func(b *testing.B) {
+				b.ReportAllocs()
+				for n := 0; b.Loop(); n++ {
+					if err := new(Record).UnmarshalBinary(marshaled[n%(servers+1)]); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkKeyring seals and opens 2 KB, with the first of its keys and the
+// last of three.
+func BenchmarkKeyring(b *testing.B) {
+	plain, one := random(2048), ringOf(b, 1)
+	sealed := must(one.Seal("key", "id", expiry, plain))
+	b.Run("seal", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := one.Seal("key", "id", expiry, plain); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for name, k := range map[string]*Keyring{"open": one, "open-with-the-third-key": ringOf(b, 3, 2, 1)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := k.Open("key", "id", expiry, sealed); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("indexes", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			one.Indexes([]byte("scope\x00server.example"))
+		}
+	})
+}

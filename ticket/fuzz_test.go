@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -68,5 +70,63 @@ func FuzzNotAfter(f *testing.F) {
 		if !got.Equal(parsed.NotAfter) {
 			t.Errorf("got %v, want %v", got, parsed.NotAfter)
 		}
+	})
+}
+
+// FuzzRecord holds that any bytes are an error or a record that can be written
+// and read again, the same.
+func FuzzRecord(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		checkRecord(t, data)
+		if !bytes.Equal(before, data) {
+			t.Error("the input was changed")
+		}
+	})
+}
+
+// FuzzRecordOfState holds that a record keeps every state that crypto/tls
+// reads, and that the compact form of whatever looks like a state stands for
+// exactly the same bytes.
+func FuzzRecordOfState(f *testing.F) {
+	f.Fuzz(func(t *testing.T, encoded []byte) {
+		if c, ok := compactState(encoded); ok {
+			var w writer
+			w.compact(c)
+			r := reader{b: w.b}
+			back, err := r.compact()
+			require.NoError(t, err)
+			require.Equal(t, encoded, back)
+		}
+		state, err := tls.ParseSessionState(bytes.Clone(encoded))
+		if err != nil {
+			return
+		}
+		if _, err := state.Bytes(); err != nil {
+			return // it read what it does not write
+		}
+		b, err := (&Record{Ticket: []byte("ticket"), State: state}).MarshalBinary()
+		require.NoError(t, err)
+		require.True(t, checkRecord(t, b))
+		var r Record
+		require.NoError(t, r.UnmarshalBinary(b))
+		require.Equal(t, must(state.Bytes()), must(r.State.Bytes()))
+	})
+}
+
+// FuzzOpen holds that nothing opens but what was sealed, that only ErrOpen
+// comes of the rest, and that any bytes can be sealed and come back.
+func FuzzOpen(f *testing.F) {
+	f.Fuzz(func(t *testing.T, sealed []byte) {
+		k, before := ringOf(t, 1, 2), bytes.Clone(sealed)
+		plain, err := k.Open("key", "id", expiry, sealed)
+		require.Equal(t, before, sealed)
+		golden := must(os.ReadFile(filepath.Join("testdata", "keyring", "sealed-1")))
+		if bytes.Equal(sealed, golden) {
+			require.NoError(t, err)
+			return
+		}
+		requireErrOpen(t, plain, err) // or the fuzzer has forged a tag
+		require.True(t, opens(t, k, must(k.Seal("key", "id", expiry, sealed)), string(sealed)))
 	})
 }

@@ -1,0 +1,102 @@
+// Package cachetest is the contract of [cache.Store] as a test, for whoever
+// writes a store. It needs nothing but a way to make one:
+//
+//	func TestStore(t *testing.T) {
+//		cachetest.TestStore(t, func(t *testing.T) cache.Store { return newStore(t) })
+//	}
+//
+// [Run] takes options and also tests what a store keeps when it is opened
+// again, and its bound. A store that is a [cache.Lister] is tested as one. The
+// suite keeps at most 32 entries under a key, injects no clock and waits some
+// milliseconds where something must expire.
+package cachetest
+
+import (
+	"testing"
+
+	"github.com/tlsresume/tlsresume/cache"
+)
+
+// TestStore tests a store against the contract of cache.Store. newStore makes
+// an empty store that shares nothing with those it made before; what it must
+// undo it registers with t.Cleanup.
+func TestStore(t *testing.T, newStore func(t *testing.T) cache.Store) {
+	t.Helper()
+	Run(t, Options{New: newStore})
+}
+
+// Options say how to test a store.
+type Options struct {
+	// New is what TestStore calls newStore.
+	New func(t *testing.T) cache.Store
+
+	// Reopen returns another store on what s has stored, as another process
+	// would open it, while s stays in use. Nil: not tested.
+	Reopen func(t *testing.T, s cache.Store) cache.Store
+
+	// MaxPerKey is how many entries the stores of New keep under a key, above
+	// which the oldest goes. 0: not tested.
+	MaxPerKey int
+}
+
+// Run is TestStore with options.
+func Run(t *testing.T, opts Options) {
+	t.Helper()
+	for _, law := range laws {
+		t.Run(law.name, func(t *testing.T) {
+			c := &check{TB: t, maxPerKey: opts.MaxPerKey}
+			c.newStore = func() cache.Store { return opts.New(t) }
+			if opts.Reopen != nil {
+				c.reopen = func(s cache.Store) cache.Store { return opts.Reopen(t, s) }
+			}
+			law.holds(c)
+		})
+	}
+}
+
+// A law is one sentence of the contract.
+type law struct {
+	name  string
+	holds func(*check)
+}
+
+var laws = []law{
+	{"NothingIsAMiss", nothingIsAMiss},
+	{"TakeReturnsWhatWasPut", takeReturnsWhatWasPut},
+	{"LastPutComesFirst", lastPutComesFirst},
+	{"LastOfOnePutComesFirst", lastOfOnePutComesFirst},
+	{"TakeReturnsAtMostMax", takeReturnsAtMostMax},
+	{"MaxBelowOneIsAnError", maxBelowOneIsAnError},
+	{"TakenIsGone", takenIsGone},
+	{"PutOfNothingIsNothing", putOfNothingIsNothing},
+	{"PutReplacesTheID", putReplacesTheID},
+	{"DeleteIsTrueForWhatIsThere", deleteIsTrueForWhatIsThere},
+	{"ClearRemovesEverything", clearRemovesEverything},
+	{"ValuesAreNotShared", valuesAreNotShared},
+	{"DoneContextChangesNothing", doneContextChangesNothing},
+	{"MaxPerKeyDropsTheOldest", maxPerKeyDropsTheOldest},
+
+	{"ExpiredIsNotThere", expiredIsNotThere},
+	{"ExpiryComesWhileStored", expiryComesWhileStored},
+	{"ExpiredHidesNothing", expiredHidesNothing},
+	{"PutOfExpiredReplaces", putOfExpiredReplaces},
+	{"ExpiresIsKeptToTheMillisecond", expiresIsKeptToTheMillisecond},
+
+	{"KeysOfAnyBytesStayApart", keysOfAnyBytesStayApart},
+	{"IDsOfAnyBytesStayApart", idsOfAnyBytesStayApart},
+	{"KeyAndIDDoNotRunTogether", keyAndIDDoNotRunTogether},
+	{"ValuesOfAnyBytesComeBack", valuesOfAnyBytesComeBack},
+
+	{"EachEntryIsTakenOnce", eachEntryIsTakenOnce},
+	{"EachEntryIsDeletedOnce", eachEntryIsDeletedOnce},
+	{"EachEntryIsTakenOrDeleted", eachEntryIsTakenOrDeleted},
+	{"PutsAmongTakesLoseNothing", putsAmongTakesLoseNothing},
+	{"ReplacedAmongTakesComesOnce", replacedAmongTakesComesOnce},
+
+	{"ReopenedKeepsEntriesAndOrder", reopenedKeepsEntriesAndOrder},
+	{"ReopenedSharesAtMostOnce", reopenedSharesAtMostOnce},
+
+	{"ListShowsWhatIsThere", listShowsWhatIsThere},
+	{"ListTakesNothing", listTakesNothing},
+	{"ListStopsWhenTold", listStopsWhenTold},
+}

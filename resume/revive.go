@@ -1,0 +1,86 @@
+package resume
+
+import (
+	"context"
+	"crypto/tls"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// revive makes a session of what the store handed out and puts it into the
+// pool. It reports whether there is one to be used.
+func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, birth uint64) bool {
+	c := v.core
+	record, err := v.sealed.open(place, e)
+	var cs *tls.ClientSessionState
+	if err == nil {
+		cs, err = tls.NewResumptionState(record.Ticket, record.State)
+	}
+	if err != nil || record.Scope != key.domain.name || record.Server != key.name {
+		c.ledger.count(&c.ledger.unreadable)
+		v.failed(key, "unreadable", err)
+		return false
+	}
+	info, _ := inspect(record.Ticket, record.State, 0)
+	s := c.newSession(key, live)
+	defer s.release()
+	s.birth, s.serial = birth, c.serial.Add(1)
+	s.reusable = info.Version != 0 && info.Version < tls.VersionTLS13
+	s.setRecord(info, record, seen)
+	s.state.Store(cs)
+	s.spoken.Store(announced) // when it was received, here or elsewhere
+	c.ledger.fetch(s)
+	now := time.Now()
+	if why := s.spent(now); why != nil {
+		s.end(why)
+		c.depart(s)
+		return false
+	}
+	if s.reusable {
+		v.putBack(s, place, e)
+	}
+	c.event(Event{Kind: SessionFetched, Session: &s.borrowed})
+	c.pooled(s, s.item())
+	return true
+}
+
+// spent is why a session that was stored cannot be used any more, or nil.
+func (s *session) spent(now time.Time) *verdict {
+	switch v := s.lapsed(now); {
+	case v == clockBack: // not yet
+	case v != nil:
+		return v
+	}
+	switch {
+	case s.isCleared():
+		return cleared
+	case s.core.known(s.key).refusedSince(s.info.Endpoint, s.info.Received):
+		return failedRefused
+	}
+	return nil
+}
+
+// setRecord is setInfo for a session that was received some time ago, maybe by
+// another process with other limits: the tighter ones count.
+func (s *session) setRecord(info ticket.Info, r *ticket.Record, seen *view) {
+	s.setInfo(info, origin{
+		key: s.key, fullHandshake: r.FullHandshake, serverName: r.ServerName,
+		alpn: r.ALPN, endpoint: r.Endpoint, clientNotAfter: seen.clientNotAfter,
+	}, r.Received)
+	if !r.Expires.IsZero() && r.Expires.Before(s.info.Expires) {
+		s.info.Expires, s.over = r.Expires, overLifetime
+	}
+}
+
+// putBack stores a TLS 1.2 session again, for others to use as well.
+func (v *vault) putBack(s *session, place string, e cache.Entry) {
+	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
+	defer cancel()
+	if err := v.sealed.store.Put(ctx, place, e); err != nil {
+		v.failed(s.key, "put", err)
+		return
+	}
+	s.filed.Store(&filing{place, e.ID})
+}
