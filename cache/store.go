@@ -50,8 +50,10 @@ import (
 // request to return soon. Take then returns what it has already removed, with a
 // nil error, if it can still get hold of it; what it cannot is lost.
 //
-// Errors. After an error of Put any of its entries may be there, and what they
-// replace may be gone. Take returns entries or an error, never both. Errors
+// Errors. After an error of Put any of its entries may be there, or may have
+// been handed out already, and what they replace may be gone: whoever put them
+// must not use them in another way. An error that wraps ErrNotStored says that
+// none of them was there, is, or will be. Take returns entries or an error, never both. Errors
 // other than ErrMiss mean that the store could not do its work.
 //
 // All methods are safe for concurrent use.
@@ -96,6 +98,10 @@ type Listed struct {
 	Size    int       // bytes of the value
 	Expires time.Time // zero: never
 }
+
+// ErrNotStored is wrapped by errors of Put after which it is certain that none
+// of the entries was, is or will be in the store.
+var ErrNotStored = errors.New("cache: not stored")
 
 // ErrMiss is what Take returns when the key has no entry.
 var ErrMiss = errors.New("cache: miss")

@@ -118,8 +118,8 @@ func requireNoReuse(t testing.TB, seen *tlstest.Identities) tlstest.Counts {
 func newCache(t testing.TB, c *resume.ClientCache) *resume.ClientCache {
 	t.Cleanup(func() {
 		st := c.Stats()
-		sum := st.Used + st.Expired + st.Evicted + st.Removed + st.Failed + st.Kept
-		assert.Equal(t, st.Captured, sum, st.String())
+		sum := st.Used + st.Expired + st.Evicted + st.Removed + st.Failed + st.Kept + st.Stored
+		assert.Equal(t, st.Captured+st.Fetched, sum, st.String())
 		assert.Zero(t, st.Handles, "counted handles that nobody released")
 	})
 	return c

@@ -125,10 +125,12 @@ func (c *core) announce(s *session, conn *Conn) {
 			c.farewell(s)
 		}
 	}()
+	defer func() {
+		if c.onNew != nil {
+			c.onNew(&s.borrowed)
+		}
+	}()
 	c.event(Event{Kind: TicketCaptured, Session: &s.borrowed, Conn: conn})
-	if c.onNew != nil {
-		c.onNew(&s.borrowed)
-	}
 }
 
 // depart says, once for each session, that it has left the cache for good. The
@@ -140,10 +142,12 @@ func (c *core) depart(s *session) {
 }
 
 func (c *core) farewell(s *session) {
+	defer func() { // also when Observe panics
+		if c.onRemove != nil {
+			c.onRemove(&s.borrowed)
+		}
+	}()
 	c.event(Event{Kind: SessionEnded, Session: &s.borrowed})
-	if c.onRemove != nil {
-		c.onRemove(&s.borrowed)
-	}
 }
 
 // newest is the newest pooled session of a key, with a reference.
@@ -209,7 +213,7 @@ func (c *core) close() error {
 
 // clear drops the sessions of a domain, or all if it is nil, and makes sure
 // that none whose handshake has begun comes back.
-func (c *core) clear(ctx context.Context, d *domain) error {
+func (c *core) clear(ctx context.Context, d *domain) (err error) {
 	at := &c.clearedAt
 	if d != nil {
 		at = &d.clearedAt
@@ -217,15 +221,16 @@ func (c *core) clear(ctx context.Context, d *domain) error {
 	now := c.epoch.Add(1)
 	for was := at.Load(); was < now && !at.CompareAndSwap(was, now); was = at.Load() {
 	}
-	c.pool.RemoveIf(func(key serverKey, s *session) bool {
-		return (d == nil || key.domain == d) && s.birth < now
-	})
-	c.servers.RemoveIf(func(key serverKey, _ *server) bool { return d == nil || key.domain == d })
 	name := ""
 	if d != nil {
 		name = d.name
 	}
-	err := c.vault.clear(ctx, d)
-	c.event(Event{Kind: Cleared, Scope: name})
-	return err
+	// In this order from below, whatever callback panics on the way.
+	defer c.event(Event{Kind: Cleared, Scope: name})
+	defer func() { err = c.vault.clear(ctx, d) }()
+	defer c.servers.RemoveIf(func(key serverKey, _ *server) bool { return d == nil || key.domain == d })
+	c.pool.RemoveIf(func(key serverKey, s *session) bool {
+		return (d == nil || key.domain == d) && s.birth < now
+	})
+	return nil
 }

@@ -138,8 +138,9 @@ func (c *Conn) drain() {
 	}
 	defer c.endOwn()
 	defer time.AfterFunc(drainTime, func() {
-		c.interrupt()
-		c.wire.Conn.SetWriteDeadline(past)
+		if c.interrupt(); c.writes.Load() > 0 {
+			c.wire.Close() // which is what this Close is for
+		}
 	}).Stop()
 	buf := make([]byte, 512)
 	for total := 0; total < maxDrain && !c.wire.pause.Load(); {

@@ -46,7 +46,7 @@ func (h *Session) Status() Status {
 // Reason is one stable word on why the session cannot be resumed: no-ticket,
 // leased, used, lifetime, max-age, chain-age, leaf-expired,
 // client-leaf-expired, clock, ticket-size, no-extended-master-secret,
-// handshake, alert, unclean, refused, removed, cleared or closed. It is empty for a resumable session, except
+// handshake, alert, unclean, refused, store, removed, cleared or closed. It is empty for a resumable session, except
 // that one which a bound pushed out of the cache while somebody holds it reads
 // evicted. A freed session keeps its last reason.
 func (h *Session) Reason() string {

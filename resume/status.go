@@ -63,6 +63,7 @@ var (
 	noTicket       = &verdict{status: Failed, reason: "no-ticket"}
 	failedAlert    = &verdict{status: Failed, reason: "alert"}
 	failedUnclean  = &verdict{status: Failed, reason: "unclean"}
+	failedStore    = &verdict{status: Failed, reason: "store"}
 	failedRefused  = &verdict{status: Failed, reason: "refused"}
 
 	removed = &verdict{status: Removed, reason: "removed"}

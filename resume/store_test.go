@@ -26,7 +26,8 @@ type shelf struct {
 	mu     sync.Mutex // guards the rest
 	stacks map[string][]cache.Entry
 	takes  int
-	err    error                    // of every call
+	err    error                    // of every call, which then does nothing
+	late   error                    // of Put, which has done it all the same
 	delay  map[string]time.Duration // of a verb
 }
 
@@ -48,12 +49,12 @@ func (s *shelf) enter(ctx context.Context, verb string) error {
 
 func (s *shelf) Put(ctx context.Context, key string, entries ...cache.Entry) error {
 	if err := s.enter(ctx, "put"); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", cache.ErrNotStored, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stacks[key] = append(s.stacks[key], entries...)
-	return nil
+	return s.late
 }
 
 func (s *shelf) Take(ctx context.Context, key string, max int) (taken []cache.Entry, err error) {
@@ -165,90 +166,98 @@ func resumes(t testing.TB, p *peer, scope *Scope) bool {
 }
 
 func TestSessionMovesToTheStoreAndIsTakenOnce(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	a, b := f.cache(t), f.cache(t)
-	require.False(t, resumes(t, p, a.Scope("tenant")))
-	flush(t, a)
-	require.Equal(t, 1, f.shelf.size())
-	st := checkStats(t, a)
-	require.EqualValues(t, 1, st.Stored)
-	require.Zero(t, st.Pooled, "it is in one place")
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		a, b := f.cache(t), f.cache(t)
+		require.False(t, resumes(t, p, a.Scope("tenant")))
+		flush(t, a)
+		require.Equal(t, 1, f.shelf.size())
+		st := checkStats(t, a)
+		require.EqualValues(t, 1, st.Stored)
+		require.Zero(t, st.Pooled, "it is in one place")
 
-	require.True(t, resumes(t, p, b.Scope("tenant")), "the first connection of another process")
-	require.EqualValues(t, 1, checkStats(t, b).Fetched)
-	flush(t, b)
-	require.True(t, resumes(t, p, a.Scope("tenant")))
-	flush(t, a)
-	require.Equal(t, 1, f.shelf.size())
-	require.Equal(t, tlstest.Counts{Connections: 3, Offered: 2}, p.seen.Counts())
-	require.Empty(t, f.failures())
+		require.True(t, resumes(t, p, b.Scope("tenant")), "the first connection of another process")
+		require.EqualValues(t, 1, checkStats(t, b).Fetched)
+		flush(t, b)
+		require.True(t, resumes(t, p, a.Scope("tenant")))
+		flush(t, a)
+		require.Equal(t, 1, f.shelf.size())
+		require.Equal(t, tlstest.Counts{Connections: 3, Offered: 2}, p.seen.Counts())
+		require.Empty(t, f.failures())
+	})
 }
 
 func TestOnlyNamedScopesAreStored(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	c := f.cache(t)
-	for _, config := range []*tls.Config{p.plugged(c), c.TLSConfig(p.client)} {
-		p.plain(t, config)
-	}
-	p.bound(t, c.NewScope(), true)
-	flush(t, c)
-	require.Zero(t, f.shelf.size())
-	p.plain(t, p.plugged(c.Scope("tenant")))
-	p.plain(t, c.Scope("tenant").TLSConfig(p.client))
-	p.bound(t, c.Scope("tenant"), true)
-	flush(t, c)
-	require.Equal(t, 2, f.shelf.size(), "the last was resumed with the one before")
-	require.Len(t, f.shelf.stacks, 2, "what nothing is known of is apart")
-	require.True(t, p.plain(t, p.plugged(f.cache(t).Scope("tenant"))).DidResume)
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		c := f.cache(t)
+		for _, config := range []*tls.Config{p.plugged(c), c.TLSConfig(p.client)} {
+			p.plain(t, config)
+		}
+		p.bound(t, c.NewScope(), true)
+		flush(t, c)
+		require.Zero(t, f.shelf.size())
+		p.plain(t, p.plugged(c.Scope("tenant")))
+		p.plain(t, c.Scope("tenant").TLSConfig(p.client))
+		p.bound(t, c.Scope("tenant"), true)
+		flush(t, c)
+		require.Equal(t, 2, f.shelf.size(), "the last was resumed with the one before")
+		require.Len(t, f.shelf.stacks, 2, "what nothing is known of is apart")
+		require.True(t, p.plain(t, p.plugged(f.cache(t).Scope("tenant"))).DidResume)
+	})
 }
 
 // Scopes of one name are one; whatever else differs keeps sessions apart in
 // the store as it does in memory.
 func TestStoredSessionsStayInTheirScope(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	a, b := f.cache(t), f.cache(t)
-	resumes(t, p, a.Scope("tenant"))
-	flush(t, a)
-	require.False(t, resumes(t, p, b.Scope("other")))
-	other := *p
-	other.client = p.client.Clone()
-	other.client.MinVersion = tls.VersionTLS13
-	require.False(t, resumes(t, &other, b.Scope("tenant")))
-	another := newFleet()
-	another.shelf = f.shelf
-	another.keys = tlstest.Must(ticket.NewKeyring([32]byte{2}))
-	require.False(t, resumes(t, p, another.cache(t).Scope("tenant")))
-	require.True(t, resumes(t, p, b.Scope("tenant")))
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		a, b := f.cache(t), f.cache(t)
+		resumes(t, p, a.Scope("tenant"))
+		flush(t, a)
+		require.False(t, resumes(t, p, b.Scope("other")))
+		other := *p
+		other.client = p.client.Clone()
+		other.client.MinVersion = tls.VersionTLS13
+		require.False(t, resumes(t, &other, b.Scope("tenant")))
+		another := newFleet()
+		another.shelf = f.shelf
+		another.keys = tlstest.Must(ticket.NewKeyring([32]byte{2}))
+		require.False(t, resumes(t, p, another.cache(t).Scope("tenant")))
+		require.True(t, resumes(t, p, b.Scope("tenant")))
+	})
 }
 
 func TestManyProcessesUseEachStoredTicketOnce(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	const processes, parallel, rounds = 4, 8, 6
-	var caches []*ClientCache
-	for range processes {
-		caches = append(caches, f.cache(t))
-	}
-	for range rounds {
-		var all sync.WaitGroup
-		for _, c := range caches {
-			for range parallel {
-				all.Go(func() {
-					if _, err := p.dial(t, c.Scope("tenant")); err != nil {
-						t.Error(err)
-					}
-				})
-			}
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		const processes, parallel, rounds = 4, 8, 6
+		var caches []*ClientCache
+		for range processes {
+			caches = append(caches, f.cache(t))
 		}
-		all.Wait()
-	}
-	counts := p.seen.Counts()
-	require.Zero(t, counts.Reused)
-	require.Greater(t, counts.Offered, counts.Connections/2)
-	for _, c := range caches {
-		flush(t, c)
-		checkStats(t, c)
-	}
-	require.Equal(t, counts.Connections-counts.Offered, f.shelf.size(), "no ticket was lost")
+		for range rounds {
+			var all sync.WaitGroup
+			for _, c := range caches {
+				for range parallel {
+					all.Go(func() {
+						if _, err := p.dial(t, c.Scope("tenant")); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+			}
+			all.Wait()
+		}
+		counts := p.seen.Counts()
+		require.Zero(t, counts.Reused)
+		require.Greater(t, counts.Offered, counts.Connections/2)
+		for _, c := range caches {
+			flush(t, c)
+			checkStats(t, c)
+		}
+		require.Equal(t, counts.Connections-counts.Offered, f.shelf.size(), "no ticket was lost")
+	})
 }
 
 // Callers of one key who find nothing in memory share one Take.
@@ -306,89 +315,134 @@ func TestSlowStoreCostsAMissAndItsLateAnswerIsKept(t *testing.T) {
 }
 
 func TestFailingStoreFailsNoHandshakeAndLosesNoTicket(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	c := f.cache(t)
-	scope := c.Scope("tenant")
-	down := errors.New("down")
-	f.shelf.fail(down)
-	require.False(t, resumes(t, p, scope))
-	require.ErrorIs(t, c.Flush(t.Context()), down)
-	for range 3 {
-		require.True(t, resumes(t, p, scope), "from memory")
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		c := f.cache(t)
+		scope := c.Scope("tenant")
+		down := errors.New("down")
+		f.shelf.fail(down)
+		require.False(t, resumes(t, p, scope))
 		require.ErrorIs(t, c.Flush(t.Context()), down)
+		for range 3 {
+			require.True(t, resumes(t, p, scope), "from memory")
+			require.ErrorIs(t, c.Flush(t.Context()), down)
+		}
+		require.Positive(t, checkStats(t, c).StoreErrors)
+		require.Subset(t, f.failures(), []string{"take", "put"})
+		require.ErrorIs(t, scope.Clear(t.Context()), down)
+		require.False(t, resumes(t, p, scope), "in memory it is cleared")
+		f.shelf.fail(nil)
+		flush(t, c)
+		require.Equal(t, 1, f.shelf.size())
+		require.True(t, resumes(t, p, f.cache(t).Scope("tenant")))
+		require.Zero(t, p.seen.Counts().Reused)
+	})
+}
+
+// After an error of Put nobody knows whether the store has a session, or
+// somebody else by now. It is used if the store gives it back, and never else.
+func TestSessionOfUnknownWhereaboutsIsNotUsedTwice(t *testing.T) {
+	for _, row := range []struct {
+		why   string
+		taken bool
+	}{{"it is there", false}, {"another process has it", true}} {
+		t.Run(row.why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, f := newPeer(t), newFleet()
+				a, b := f.cache(t), f.cache(t)
+				f.shelf.late = errors.New("the reply was lost")
+				f.shelf.slow("delete", 10*time.Millisecond)
+				conn := a.Scope("tenant").NewConn(p.serve(), p.client)
+				require.NoError(t, conn.Handshake())
+				exchange(t, conn)
+				session := conn.Get1Session()
+				defer session.Release()
+				conn.Close()
+				synctest.Wait() // a asks for it back
+				if row.taken {
+					require.True(t, resumes(t, p, b.Scope("tenant")))
+				}
+				a.Flush(t.Context()) // waits for the writer; what it says is another matter
+				if row.taken {
+					require.Equal(t, Failed, session.Status())
+					require.Equal(t, "store", session.Reason())
+					require.False(t, resumes(t, p, a.Scope("tenant")))
+				} else {
+					require.Equal(t, Resumable, session.Status())
+					require.True(t, resumes(t, p, a.Scope("tenant")))
+				}
+				require.Equal(t, tlstest.Counts{Connections: p.seen.Counts().Connections, Offered: 1}, p.seen.Counts())
+				checkStats(t, a)
+			})
+		})
 	}
-	require.Positive(t, checkStats(t, c).StoreErrors)
-	require.Subset(t, f.failures(), []string{"take", "put"})
-	require.ErrorIs(t, scope.Clear(t.Context()), down)
-	require.False(t, resumes(t, p, scope), "in memory it is cleared")
-	f.shelf.fail(nil)
-	flush(t, c)
-	require.Equal(t, 1, f.shelf.size())
-	require.True(t, resumes(t, p, f.cache(t).Scope("tenant")))
-	require.Zero(t, p.seen.Counts().Reused)
 }
 
 func TestUnreadableRecordsAreCountedAndPassedOver(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	a, b := f.cache(t), f.cache(t)
-	p.stock(t, a.Scope("tenant"), 3)
-	flush(t, a)
-	for _, stack := range f.shelf.stacks {
-		stack[2].Value[40] ^= 1
-		stack[1].Expires = stack[1].Expires.Add(time.Hour) // not what was sealed
-	}
-	require.True(t, resumes(t, p, b.Scope("tenant")))
-	require.EqualValues(t, 2, checkStats(t, b).Unreadable)
-	require.Equal(t, []string{"unreadable", "unreadable"}, f.failures())
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		a, b := f.cache(t), f.cache(t)
+		p.stock(t, a.Scope("tenant"), 3)
+		flush(t, a)
+		for _, stack := range f.shelf.stacks {
+			stack[2].Value[40] ^= 1
+			stack[1].Expires = stack[1].Expires.Add(time.Hour) // not what was sealed
+		}
+		require.True(t, resumes(t, p, b.Scope("tenant")))
+		require.EqualValues(t, 2, checkStats(t, b).Unreadable)
+		require.Equal(t, []string{"unreadable", "unreadable"}, f.failures())
+	})
 }
 
 // Who holds a session that is in the store, and whoever takes it there: one
 // has it.
 func TestHoldersAndTheStoreAgreeOnWhoMayClaim(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	a, b := f.cache(t), f.cache(t)
-	scope := a.Scope("tenant")
-	held := func() *Session {
-		conn := p.bound(t, scope, true)
-		h := conn.Get1Session()
-		t.Cleanup(h.Release)
-		conn.Close()
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		a, b := f.cache(t), f.cache(t)
+		scope := a.Scope("tenant")
+		held := func() *Session {
+			conn := p.bound(t, scope, true)
+			h := conn.Get1Session()
+			t.Cleanup(h.Release)
+			conn.Close()
+			flush(t, a)
+			require.Equal(t, Resumable, h.Status())
+			return h
+		}
+		first := held()
+		require.True(t, resumes(t, p, b.Scope("tenant")))
+		flush(t, b)
+		_, err := leaseOf(first)
+		require.ErrorIs(t, err, ErrNotResumable)
+		require.Equal(t, Used, first.Status())
+
+		require.NoError(t, a.Clear(t.Context()))
+		second := held()
+		l, err := leaseOf(second)
+		require.NoError(t, err)
+		require.Zero(t, f.shelf.size())
+		require.False(t, resumes(t, p, b.Scope("tenant")))
+		_, err = leaseOf(second)
+		require.ErrorIs(t, err, ErrNotResumable, "one of those who hold it")
+		a.core().settle(l, false) // not offered: given back
+		require.True(t, second.Resumable())
+		require.True(t, resumes(t, p, scope))
+
 		flush(t, a)
-		require.Equal(t, Resumable, h.Status())
-		return h
-	}
-	first := held()
-	require.True(t, resumes(t, p, b.Scope("tenant")))
-	flush(t, b)
-	_, err := leaseOf(first)
-	require.ErrorIs(t, err, ErrNotResumable)
-	require.Equal(t, Used, first.Status())
-
-	require.NoError(t, a.Clear(t.Context()))
-	second := held()
-	l, err := leaseOf(second)
-	require.NoError(t, err)
-	require.Zero(t, f.shelf.size())
-	require.False(t, resumes(t, p, b.Scope("tenant")))
-	_, err = leaseOf(second)
-	require.ErrorIs(t, err, ErrNotResumable, "one of those who hold it")
-	a.core().settle(l, false) // not offered: given back
-	require.True(t, second.Resumable())
-	require.True(t, resumes(t, p, scope))
-
-	flush(t, a)
-	require.NoError(t, a.Clear(t.Context()))
-	third := held()
-	f.shelf.fail(errors.New("down"))
-	_, err = leaseOf(third)
-	require.ErrorIs(t, err, ErrNotResumable, "nobody says whose it is")
-	f.shelf.fail(nil)
-	l, err = leaseOf(third)
-	require.NoError(t, err)
-	l.offered.Store(true)
-	a.core().settle(l, false)
-	require.Zero(t, p.seen.Counts().Reused)
-	checkStats(t, a)
+		require.NoError(t, a.Clear(t.Context()))
+		third := held()
+		f.shelf.fail(errors.New("down"))
+		_, err = leaseOf(third)
+		require.ErrorIs(t, err, ErrNotResumable, "nobody says whose it is")
+		f.shelf.fail(nil)
+		l, err = leaseOf(third)
+		require.NoError(t, err)
+		l.offered.Store(true)
+		a.core().settle(l, false)
+		require.Zero(t, p.seen.Counts().Reused)
+		checkStats(t, a)
+	})
 }
 
 // A Dialer.Session may be named while it is on its way to the store.
@@ -478,37 +532,41 @@ func (l listing) List(context.Context) iter.Seq2[cache.Listed, error] {
 }
 
 func TestClearOfAScopeSparesOthersIfTheStoreCanTell(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	for _, can := range []bool{true, false} {
-		c := &ClientCache{Store: Seal(f.shelf, f.keys)}
-		if can {
-			c.Store = Seal(listing{f.shelf}, f.keys)
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		for _, can := range []bool{true, false} {
+			c := &ClientCache{Store: Seal(f.shelf, f.keys)}
+			if can {
+				c.Store = Seal(listing{f.shelf}, f.keys)
+			}
+			for _, name := range []string{"one", "other"} {
+				p.bound(t, c.Scope(name), true)
+			}
+			flush(t, c)
+			require.NoError(t, c.Scope("one").Clear(t.Context()))
+			require.False(t, resumes(t, p, c.Scope("one")))
+			require.Equal(t, can, resumes(t, p, c.Scope("other")))
+			require.NoError(t, c.Clear(t.Context()))
+			require.NoError(t, c.Close())
 		}
-		for _, name := range []string{"one", "other"} {
-			p.bound(t, c.Scope(name), true)
-		}
-		flush(t, c)
-		require.NoError(t, c.Scope("one").Clear(t.Context()))
-		require.False(t, resumes(t, p, c.Scope("one")))
-		require.Equal(t, can, resumes(t, p, c.Scope("other")))
-		require.NoError(t, c.Clear(t.Context()))
-		require.NoError(t, c.Close())
-	}
+	})
 }
 
 func TestTLS12SessionsAreTakenAndPutBack(t *testing.T) {
-	p, f := newPeer(t, tls12, func(server, _ *tls.Config) { server.SessionTicketsDisabled = false }), newFleet()
-	a, b := f.cache(t), f.cache(t)
-	require.False(t, resumes(t, p, a.Scope("tenant")))
-	flush(t, a)
-	for range 3 {
-		require.True(t, resumes(t, p, b.Scope("tenant")))
-		require.True(t, resumes(t, p, a.Scope("tenant")))
-	}
-	require.True(t, resumes(t, p, f.cache(t).Scope("tenant")))
-	require.Empty(t, f.failures())
-	checkStats(t, a)
-	checkStats(t, b)
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t, tls12, func(server, _ *tls.Config) { server.SessionTicketsDisabled = false }), newFleet()
+		a, b := f.cache(t), f.cache(t)
+		require.False(t, resumes(t, p, a.Scope("tenant")))
+		flush(t, a)
+		for range 3 {
+			require.True(t, resumes(t, p, b.Scope("tenant")))
+			require.True(t, resumes(t, p, a.Scope("tenant")))
+		}
+		require.True(t, resumes(t, p, f.cache(t).Scope("tenant")))
+		require.Empty(t, f.failures())
+		checkStats(t, a)
+		checkStats(t, b)
+	})
 }
 
 func TestStoredSessionKeepsItsLimits(t *testing.T) {
@@ -550,36 +608,41 @@ func TestStoredSessionKeepsItsLimits(t *testing.T) {
 
 // What an endpoint refused is dead wherever it turns up.
 func TestSiblingsInTheStoreOfARefusedTicketAreNotOffered(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	c := f.cache(t)
-	p.stock(t, c.Scope("tenant"), 4)
-	flush(t, c)
-	p.server = tlstest.Counting(&tls.Config{Certificates: p.server.Certificates}, p.seen) // new ticket keys
-	require.False(t, resumes(t, p, c.Scope("tenant")))
-	require.Equal(t, 1, p.seen.Counts().Offered)
-	flush(t, c)
-	require.True(t, resumes(t, p, c.Scope("tenant")), "what came with the refusal")
-	conn := p.bound(t, c.Scope("tenant"), false)
-	conn.Close()
-	require.Equal(t, 3, p.seen.Counts().Offered, "and then no dead one")
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		c := f.cache(t)
+		p.stock(t, c.Scope("tenant"), 4)
+		flush(t, c)
+		time.Sleep(time.Millisecond)                                                          // records count in these
+		p.server = tlstest.Counting(&tls.Config{Certificates: p.server.Certificates}, p.seen) // new ticket keys
+		require.False(t, resumes(t, p, c.Scope("tenant")))
+		require.Equal(t, 1, p.seen.Counts().Offered)
+		flush(t, c)
+		require.True(t, resumes(t, p, c.Scope("tenant")), "what came with the refusal")
+		conn := p.bound(t, c.Scope("tenant"), false)
+		conn.Close()
+		require.Equal(t, 3, p.seen.Counts().Offered, "and then no dead one")
+	})
 }
 
 func TestKeysAreRotatedWhileInUse(t *testing.T) {
-	p, f := newPeer(t), newFleet()
-	old, young := [32]byte{1}, [32]byte{2}
-	a := f.cache(t)
-	require.False(t, resumes(t, p, a.Scope("tenant")))
-	flush(t, a)
-	require.NoError(t, f.keys.Set(young, old))
-	b := f.cache(t)
-	require.True(t, resumes(t, p, b.Scope("tenant")), "filed under the older key")
-	flush(t, b)
-	require.NoError(t, f.keys.Set(young))
-	c := f.cache(t)
-	require.True(t, resumes(t, p, c.Scope("tenant")), "what came since is filed under the younger")
-	flush(t, c)
-	require.NoError(t, f.keys.Set(old))
-	require.False(t, resumes(t, p, f.cache(t).Scope("tenant")))
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		old, young := [32]byte{1}, [32]byte{2}
+		a := f.cache(t)
+		require.False(t, resumes(t, p, a.Scope("tenant")))
+		flush(t, a)
+		require.NoError(t, f.keys.Set(young, old))
+		b := f.cache(t)
+		require.True(t, resumes(t, p, b.Scope("tenant")), "filed under the older key")
+		flush(t, b)
+		require.NoError(t, f.keys.Set(young))
+		c := f.cache(t)
+		require.True(t, resumes(t, p, c.Scope("tenant")), "what came since is filed under the younger")
+		flush(t, c)
+		require.NoError(t, f.keys.Set(old))
+		require.False(t, resumes(t, p, f.cache(t).Scope("tenant")))
+	})
 }
 
 func TestCloseFlushesAndEndsTheCache(t *testing.T) {

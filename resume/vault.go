@@ -154,22 +154,43 @@ func (v *vault) put(jobs []job) error {
 		}
 		sessions, entries = append(sessions, s), append(entries, e)
 	}
+	var err error
 	if len(entries) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 		defer cancel()
-		failed = errors.Join(failed, v.sealed.store.Put(ctx, place, entries...))
+		err = v.sealed.store.Put(ctx, place, entries...)
 	}
 	for i, s := range sessions {
-		if failed != nil {
+		where := filing{place, entries[i].ID}
+		switch {
+		case err == nil:
+			v.stowed(s, where)
+		case errors.Is(err, cache.ErrNotStored):
 			v.unstow(s)
-			continue
+		default:
+			v.recover(s, where)
 		}
-		v.stowed(s, filing{place, entries[i].ID})
 	}
-	if failed != nil {
+	if failed = errors.Join(failed, err); failed != nil {
 		v.failed(key, "put", failed)
 	}
 	return failed
+}
+
+// recover gets a session back of which nobody knows whether the store has it.
+// If the store does not hand it out to us, somebody else may have got it, or
+// may get it yet: then it must not be used.
+func (v *vault) recover(s *session, where filing) {
+	if s.reusable {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
+	defer cancel()
+	if mine, err := v.sealed.store.Delete(ctx, where.key, where.id); mine && err == nil {
+		v.unstow(s)
+		return
+	}
+	v.core.remove(s, failedStore)
 }
 
 // begin notes that sessions of a key are neither here nor there, until the

@@ -47,7 +47,7 @@ func compareCommand(args []string) error {
 	flags.SetOutput(io.Discard)
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Println("usage: resumedemo [-json]\n       resumedemo dial [flags] host:port")
+		fmt.Println("usage: resumedemo [-json]\n       resumedemo dial [flags] host:port\n       resumedemo sessions list|show|clear -store DIR")
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)

@@ -33,6 +33,7 @@ type dialOptions struct {
 	asJSON bool
 	host   string
 	config *tls.Config
+	store  storeOptions
 }
 
 func dialCommand(args []string) error {
@@ -42,15 +43,29 @@ func dialCommand(args []string) error {
 	}
 	r := &dialing{options: o, done: map[*resume.Conn]resume.Event{}, tickets: map[*resume.Conn]int{}}
 	r.cache.Observe = r.observe
-	r.dialer = &resume.Dialer{Scope: r.cache.NewScope(), Config: o.config}
+	scope, err := o.store.use(&r.cache)
+	if err != nil {
+		return err
+	}
+	r.dialer = &resume.Dialer{Scope: scope, Config: o.config}
 	var group errgroup.Group
 	group.SetLimit(o.c)
 	for i := range o.n {
 		group.Go(func() error { r.connection(i + 1); return nil })
 	}
 	group.Wait()
+	r.note(r.cache.Close()) // which writes what came last
 	r.summary()
 	return r.failure
+}
+
+// note keeps the first error for the end.
+func (r *dialing) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		r.failure = err
+	}
 }
 
 // parseDial returns nil without an error after -h.
@@ -68,6 +83,7 @@ func parseDial(args []string) (*dialOptions, error) {
 	flags.StringVar(&o.path, "http", "", "GET this `path` on every connection")
 	flags.BoolVar(&o.wait, "wait", false, "wait for a session on every connection")
 	flags.BoolVar(&o.asJSON, "json", false, "one JSON object per line")
+	o.store.register(flags)
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Println("usage: resumedemo dial [flags] host:port")
 		flags.SetOutput(os.Stdout)
@@ -125,6 +141,8 @@ func (r *dialing) observe(e resume.Event) {
 		r.done[e.Conn] = e
 	case resume.TicketCaptured:
 		r.tickets[e.Conn]++
+	case resume.StoreFailed:
+		fmt.Fprintf(os.Stderr, "resumedemo: store: %s: %v\n", e.Reason, e.Err)
 	}
 }
 

@@ -2,6 +2,7 @@
 //
 //	resumedemo                    the standard cache and this one side by side
 //	resumedemo dial host:port     dial a TLS server and say what resumed
+//	resumedemo sessions list      what a directory keeps for dial -store
 package main
 
 import (
@@ -34,6 +35,8 @@ func dispatch(args []string) error {
 		return serveChild(os.Stdin, os.Stdout)
 	case len(args) > 0 && args[0] == "dial":
 		return dialCommand(args[1:])
+	case len(args) > 0 && args[0] == "sessions":
+		return sessionsCommand(args[1:])
 	}
 	return compareCommand(args)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -105,6 +106,82 @@ func TestDialUsesEveryTicketOfOpenSSLOnce(t *testing.T) {
 	require.Equal(t, 4, proxy.Identities.Counts().Offered)
 }
 
+func TestTheSecondRunOfDialResumes(t *testing.T) {
+	server, flags := dialTarget(t)
+	dir := t.TempDir()
+	stored := []string{"-store", filepath.Join(dir, "sessions"), "-keyfile", filepath.Join(dir, "key")}
+	dial := func(more ...string) string {
+		args := append(append(append(flags, "-n", "1"), stored...), more...)
+		out, stderr, status := program(t, append(args, server.Addr)...)
+		require.Zero(t, status, stderr)
+		require.Empty(t, stderr)
+		return out
+	}
+	require.Contains(t, dial(), "1 connections, 1 full, 0 resumed, 1 tickets")
+	for range 3 {
+		require.Contains(t, dial(), "1 connections, 0 full, 1 resumed, 1 tickets")
+	}
+	require.Contains(t, dial("-scope", "other"), "1 connections, 1 full, 0 resumed, 1 tickets")
+	require.Contains(t, dial("-tls12"), "1 connections, 1 full, ", "a configuration that looks otherwise")
+	counts := server.Identities.Counts()
+	require.Equal(t, 3, counts.Offered)
+	require.Zero(t, counts.Reused)
+	info, err := os.Stat(filepath.Join(dir, "key"))
+	require.NoError(t, err)
+	if runtime.GOOS != "windows" {
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	}
+
+	sessions := func(verb string, args ...string) string {
+		out, stderr, status := program(t, append(append([]string{"sessions", verb}, stored...), args...)...)
+		require.Zero(t, status, stderr)
+		return out
+	}
+	list := sessions("list")
+	require.Equal(t, 3, strings.Count(list, server.Addr), list)
+	require.Contains(t, list, "TLS 1.2")
+	require.Contains(t, list, "3 sessions")
+	require.Equal(t, list, sessions("list"), "to look takes none")
+	var first found
+	require.NoError(t, json.NewDecoder(strings.NewReader(sessions("list", "-json"))).Decode(&first))
+	require.Equal(t, "Resumable", first.Status)
+	require.Contains(t, sessions("show", first.ID), first.Endpoint)
+	// Without the right key it is seen that there is something, and no more.
+	locked := sessions("list", "-keyfile", filepath.Join(dir, "another"))
+	require.NotContains(t, locked, server.Addr)
+	require.Equal(t, 3, strings.Count(locked, "Sealed"), locked)
+
+	sessions("clear", "-scope", "other")
+	require.Contains(t, sessions("list"), "2 sessions")
+	sessions("clear")
+	require.Contains(t, sessions("list"), "0 sessions")
+	require.Contains(t, dial(), "1 connections, 1 full, ")
+}
+
+func TestAKeyFileThatOthersReadIsRefused(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("file modes say nothing there")
+	}
+	server, flags := dialTarget(t)
+	for why, text := range map[string]struct {
+		content string
+		mode    os.FileMode
+	}{
+		"others can read it": {strings.Repeat("ab", 32), 0o644},
+		"it is too short":    {"abcd", 0o600},
+		"it is not hex":      {strings.Repeat("xy", 32), 0o600},
+		"it is zero":         {strings.Repeat("00", 32), 0o600},
+	} {
+		key := filepath.Join(t.TempDir(), "key")
+		require.NoError(t, os.WriteFile(key, []byte(text.content), text.mode))
+		require.NoError(t, os.Chmod(key, text.mode))
+		_, stderr, status := program(t, append(flags, "-n", "1", "-store", t.TempDir(), "-keyfile", key, server.Addr)...)
+		require.Equal(t, 1, status, why)
+		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+		require.NotContains(t, stderr, text.content)
+	}
+}
+
 func TestErrorsAreOneLineAndAStatus(t *testing.T) {
 	server, trusted := dialTarget(t)
 	for _, row := range []struct {
@@ -119,6 +196,10 @@ func TestErrorsAreOneLineAndAStatus(t *testing.T) {
 		{"wrong number", 2, []string{"dial", "-n", "many", server.Addr}},
 		{"nothing to do", 2, []string{"dial", "-n", "0", server.Addr}},
 		{"no parallelism", 2, []string{"dial", "-c", "0", server.Addr}},
+		{"no directory", 2, []string{"sessions", "list"}},
+		{"no verb", 2, []string{"sessions"}},
+		{"no such verb", 2, []string{"sessions", "take", "-store", "d"}},
+		{"no scope", 2, append(trusted, "-store", "d", "-scope", "", server.Addr)},
 		{"no roots", 1, []string{"dial", "-cafile", "no-such-file", server.Addr}},
 		{"unknown authority", 1, []string{"dial", "-n", "1", server.Addr}},
 		{"nobody there", 1, append(trusted, "-n", "1", "127.0.0.1:1")},

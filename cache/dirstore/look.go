@@ -1,0 +1,119 @@
+package dirstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+)
+
+// Peek shows all entries that are there, without taking or removing any, until
+// visit says false: keys in any order, the entries of a key from the newest to
+// the oldest. It is for tools; to use an entry one must Take it.
+func (s *Store) Peek(ctx context.Context, visit func(key string, e cache.Entry) bool) error {
+	return fail("peek", s.peek(ctx, visit, time.Now()))
+}
+
+// List is specified by cache.Lister. It reads the files to know their keys and
+// IDs, so it shows only what Take can return.
+func (s *Store) List(ctx context.Context) iter.Seq2[cache.Listed, error] {
+	return func(yield func(cache.Listed, error) bool) {
+		err := s.peek(ctx, func(key string, e cache.Entry) bool {
+			return yield(cache.Listed{Key: key, ID: e.ID, Size: len(e.Value), Expires: e.Expires}, nil)
+		}, time.Now())
+		if err != nil {
+			yield(cache.Listed{}, fail("list", err))
+		}
+	}
+}
+
+func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, now time.Time) error {
+	var failed error
+	err := s.eachFolder(ctx, func(f *folder) bool {
+		seen := make(map[idName]bool, len(f.files))
+		for _, n := range slices.Backward(f.files) {
+			if seen[n.id()] || n.expired(momentOf(now)) {
+				seen[n.id()] = true
+				continue
+			}
+			seen[n.id()] = true
+			key, e, err := s.load(f, n)
+			if err != nil {
+				if failed = s.skip(err); failed != nil {
+					return false
+				}
+				continue
+			}
+			if !visit(key, e) {
+				return false
+			}
+		}
+		return true
+	})
+	return cmp.Or(failed, err)
+}
+
+// eachFolder lists one key's directory after the other until visit says false.
+// One that cannot be listed is an error at the end and hides no other.
+func (s *Store) eachFolder(ctx context.Context, visit func(*folder) bool) error {
+	names, err := s.keyDirs(-1)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f, err := s.list(name)
+		switch {
+		case err == nil:
+			if !visit(f) {
+				return nil
+			}
+		case exhausted(err):
+			return err
+		case err != errForeign && !errors.Is(err, fs.ErrNotExist):
+			s.counts.unreadable.Add(1)
+			failed = cmp.Or(failed, err)
+		}
+	}
+	return cmp.Or(ctx.Err(), failed)
+}
+
+// keyDirs returns the names of the keys' directories, or of the first of them
+// if limit is not negative.
+func (s *Store) keyDirs(limit int) (names []string, err error) {
+	d, err := openDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // removed since Open; Put makes it again
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	all, err := readNames(d, limit)
+	for _, name := range all {
+		if isKeyName(name) {
+			names = append(names, name)
+		} else {
+			s.counts.foreign.Add(1)
+		}
+	}
+	return names, err
+}
+
+func readNames(d *os.File, limit int) ([]string, error) {
+	names, err := d.Readdirnames(limit)
+	if err == io.EOF { // with a limit, if there is none
+		err = nil
+	}
+	return names, err
+}

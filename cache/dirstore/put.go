@@ -1,0 +1,160 @@
+package dirstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+)
+
+// Put adds entries under the key. It is specified by cache.Store.
+func (s *Store) Put(ctx context.Context, key string, entries ...cache.Entry) error {
+	return fail("put", s.put(ctx, key, entries, time.Now()))
+}
+
+// put writes the new files before it removes what they replace and what is
+// above a bound: if the process dies in between there is one entry too many,
+// which the next call that meets it removes, and not one too few.
+func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.fits(key, entries); err != nil {
+		return err
+	}
+	fresh, gone := s.plan(entries, now)
+	f, err := s.list(keyName(key))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(fresh) == 0:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		f = &folder{name: keyName(key), path: s.keyDir(keyName(key))} // write makes it
+	case err != nil:
+		return err
+	}
+	s.dropStale(f, now)
+	err = s.writeAll(ctx, f, key, fresh, now)
+	s.trim(f, gone, momentOf(now))
+	s.countPuts(ctx, len(fresh), now)
+	return err
+}
+
+func (s *Store) fits(key string, entries []cache.Entry) error {
+	for _, e := range entries {
+		if len(key)+len(e.ID) > maxNames {
+			return fmt.Errorf("key and ID have %d bytes, at most %d are allowed", len(key)+len(e.ID), maxNames)
+		}
+		if len(e.Value) > s.opts.MaxValue {
+			return fmt.Errorf("a value has %d bytes, at most %d are allowed", len(e.Value), s.opts.MaxValue)
+		}
+	}
+	return nil
+}
+
+// plan says which entries are to be written, the oldest first, and which IDs
+// only lose what they have, because their last entry here has expired.
+func (s *Store) plan(entries []cache.Entry, now time.Time) (fresh []cache.Entry, gone []idName) {
+	seen := make(map[string]bool, len(entries))
+	for _, e := range slices.Backward(entries) {
+		switch {
+		case seen[e.ID]:
+			s.counts.replaced.Add(1)
+		case e.Expired(now):
+			s.counts.expired.Add(1)
+			gone = append(gone, idNameOf(e.ID))
+		case len(fresh) == s.opts.MaxPerKey:
+			s.counts.evicted.Add(1)
+		default:
+			fresh = append(fresh, e)
+		}
+		seen[e.ID] = true
+	}
+	slices.Reverse(fresh)
+	return fresh, gone
+}
+
+// makeFolder makes the key's directory, and the store's if somebody has removed
+// it since Open.
+func (s *Store) makeFolder(f *folder) error {
+	err := s.mkdir(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = s.prepare(); err == nil {
+			err = s.mkdir(f.path)
+		}
+	}
+	return err
+}
+
+// writeAll writes entries as the newest of the folder.
+func (s *Store) writeAll(ctx context.Context, f *folder, key string, entries []cache.Entry, now time.Time) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	seq := s.sequence(now, len(entries))
+	if n := len(f.files); n > 0 {
+		seq = max(seq, f.files[n-1].seq()+1)
+	}
+	for i, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := newFileName(seq+uint64(i), millis(e.Expires), idNameOf(e.ID), rand.Uint32())
+		if err := s.write(f, name, encode(f.name, name, key, e)); err != nil {
+			return err
+		}
+		f.files = append(f.files, name)
+		s.counts.put.Add(1)
+	}
+	return s.syncDir(f.path)
+}
+
+// writeTries is how often write begins, the first time in a directory that may
+// not be there yet, and again when others remove what it has made.
+const writeTries = 10
+
+// write makes a file appear at once and complete. It makes the directory if
+// there is none: a Sweep may have removed it, as empty, after it was listed. A
+// Clear may remove the temporary file.
+func (s *Store) write(f *folder, name fileName, data []byte) (err error) {
+	tmp := f.file(string(name) + tmpSuffix)
+	for range writeTries {
+		if err = writeNew(tmp, data, s.opts.Sync); err == nil {
+			err = os.Rename(tmp, f.file(string(name)))
+		}
+		if err == nil {
+			return nil
+		}
+		os.Remove(tmp)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = s.makeFolder(f)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("others remove %s as often as it is made: %w", f.path, cmp.Or(err, fs.ErrNotExist))
+}
+
+// writeNew writes a file that is not there yet and reports what Close says: on
+// NFS a full disk shows only then.
+func writeNew(path string, data []byte, sync bool) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = makePrivate(file)
+	if err == nil {
+		_, err = file.Write(data)
+	}
+	if err == nil && sync {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/cache/dirstore"
+	"github.com/tlsresume/tlsresume/resume"
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// sessionsCommand looks into a directory of sessions and takes none.
+func sessionsCommand(args []string) error {
+	var o storeOptions
+	flags := flag.NewFlagSet("resumedemo sessions", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	o.register(flags)
+	asJSON := flags.Bool("json", false, "one JSON object per line")
+	verb := ""
+	if len(args) > 0 {
+		verb, args = args[0], args[1:]
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) || verb == "-h" {
+		fmt.Println("usage: resumedemo sessions list|show|clear -store DIR [flags] [ID]")
+		flags.SetOutput(os.Stdout)
+		flags.PrintDefaults()
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if o.dir == "" {
+		return fmt.Errorf("%w: sessions wants -store DIR", errUsage)
+	}
+	if flags.NArg() > 0 && verb != "show" || flags.NArg() > 1 {
+		return fmt.Errorf("%w: too many arguments", errUsage)
+	}
+	scoped := false
+	flags.Visit(func(f *flag.Flag) { scoped = scoped || f.Name == "scope" })
+	switch verb {
+	case "list":
+		return o.list(*asJSON)
+	case "show":
+		return o.show(flags.Arg(0), *asJSON)
+	case "clear":
+		return o.clear(scoped)
+	}
+	return fmt.Errorf("%w: sessions wants list, show or clear", errUsage)
+}
+
+// A found is a session in the store, as far as the key opens it.
+type found struct {
+	ID       string    `json:"id"`
+	Status   string    `json:"status"` // Resumable, Expired or Sealed (with another key, or damaged)
+	Scope    string    `json:"scope,omitempty"`
+	Server   string    `json:"server,omitempty"`
+	Version  string    `json:"version,omitempty"`
+	Cipher   string    `json:"cipher_suite,omitempty"`
+	Endpoint string    `json:"endpoint,omitempty"`
+	Received time.Time `json:"received,omitzero"`
+	Full     time.Time `json:"full_handshake,omitzero"`
+	Leaf     time.Time `json:"leaf_not_after,omitzero"`
+	Expires  time.Time `json:"expires,omitzero"`
+	Size     int       `json:"size"`
+}
+
+func (o *storeOptions) find() (all []found, err error) {
+	store, keys, err := o.open()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	err = store.Peek(context.Background(), func(key string, e cache.Entry) bool {
+		all = append(all, look(keys, key, e, now))
+		return true
+	})
+	slices.SortFunc(all, func(a, b found) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), b.Received.Compare(a.Received), cmp.Compare(a.ID, b.ID))
+	})
+	return all, err
+}
+
+// look opens an entry if it can.
+func look(keys *ticket.Keyring, key string, e cache.Entry, now time.Time) found {
+	f := found{ID: e.ID, Status: "Sealed", Expires: e.Expires, Size: len(e.Value)}
+	plain, err := keys.Open(key, e.ID, e.Expires, e.Value)
+	if err != nil {
+		return f
+	}
+	var record ticket.Record
+	if record.UnmarshalBinary(plain) != nil {
+		return f
+	}
+	info, err := ticket.Inspect(record.Ticket, record.State)
+	if err != nil {
+		return f
+	}
+	f.ID, f.Scope, f.Server, f.Endpoint = info.ID, record.Scope, record.Server, record.Endpoint
+	f.Version, f.Cipher = tls.VersionName(info.Version), tls.CipherSuiteName(info.CipherSuite)
+	f.Received, f.Full, f.Leaf = record.Received, record.FullHandshake, info.LeafNotAfter
+	f.Expires, f.Status = record.Expires, resume.Resumable.String()
+	if !now.Before(record.Expires) {
+		f.Status = resume.Expired.String()
+	}
+	return f
+}
+
+func (o *storeOptions) list(asJSON bool) error {
+	all, err := o.find()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(all)
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SERVER\tSTATUS\tVERSION\tRECEIVED\tEXPIRES\tSCOPE\tID")
+	for _, f := range all {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(f.Server, "?"), f.Status, cmp.Or(f.Version, "?"),
+			stamp(f.Received), stamp(f.Expires), cmp.Or(f.Scope, "?"), f.ID)
+	}
+	table.Flush()
+	fmt.Printf("%d sessions\n", len(all))
+	return nil
+}
+
+// show tells all of the session with an ID, or of all.
+func (o *storeOptions) show(id string, asJSON bool) error {
+	all, err := o.find()
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		all = slices.DeleteFunc(all, func(f found) bool { return f.ID != id })
+		if len(all) == 0 {
+			return fmt.Errorf("no session %s", id)
+		}
+	}
+	if asJSON {
+		return printJSON(all)
+	}
+	for _, f := range all {
+		fmt.Printf("%s %s\n", f.ID, f.Status)
+		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		for _, row := range [][2]string{
+			{"server", f.Server}, {"endpoint", f.Endpoint}, {"scope", f.Scope}, {"version", f.Version},
+			{"cipher suite", f.Cipher}, {"full handshake", stamp(f.Full)}, {"received", stamp(f.Received)},
+			{"expires", stamp(f.Expires)}, {"leaf ends", stamp(f.Leaf)}, {"size", fmt.Sprint(f.Size, " bytes")},
+		} {
+			fmt.Fprintf(table, "  %s\t%s\n", row[0], cmp.Or(row[1], "?"))
+		}
+		table.Flush()
+	}
+	return nil
+}
+
+// clear clears the store, or one scope of it.
+func (o *storeOptions) clear(scoped bool) error {
+	if !scoped { // needs no key
+		store, err := dirstore.Open(o.dir, dirstore.Options{})
+		if err != nil {
+			return err
+		}
+		return store.Clear(context.Background())
+	}
+	var sessions resume.ClientCache
+	scope, err := o.use(&sessions)
+	if err != nil {
+		return err
+	}
+	return errors.Join(scope.Clear(context.Background()), sessions.Close())
+}
+
+func printJSON(all []found) error {
+	out := json.NewEncoder(os.Stdout)
+	for _, f := range all {
+		if err := out.Encode(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}

@@ -1,0 +1,537 @@
+package integration_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tlsresume/tlsresume/cache/dirstore"
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/resume"
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+var kills = flag.Int("kills", 200, "how many processes to kill in TestKilledProcesses...")
+
+// asProcess makes the test binary a client process. Its value is a task.
+const asProcess = "TLSRESUME_TEST_PROCESS"
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(asProcess); text != "" {
+		var todo task
+		if err := json.Unmarshal([]byte(text), &todo); err != nil {
+			panic(err)
+		}
+		if err := todo.run(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// A task is what a client process does: connections to a server, with what a
+// directory keeps.
+type task struct {
+	Dir      string
+	Key      [32]byte
+	Addr     string
+	CA       string
+	Parallel int
+	Rounds   int // 0: until it is killed
+	Unread   bool
+	Wait     bool // for a line on standard input, before the first
+	Ready    bool // only take a session, and tell how long that took
+}
+
+// A done is what it prints of each round.
+type done struct {
+	Resumed int
+	Failed  int
+	Ready   time.Duration
+}
+
+func (t *task) run(in io.Reader, out io.Writer) error {
+	if t.Ready {
+		return t.ready(out)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(t.CA))
+	c, err := openCache(t.Dir, t.Key)
+	if err != nil {
+		return err
+	}
+	e := dialed(c.Scope("tenant"), &tls.Config{RootCAs: roots, ServerName: host, CurvePreferences: []tls.CurveID{tls.CurveP256}})
+	if t.Wait {
+		fmt.Fprintln(out, "{}")
+		if _, err := bufio.NewReader(in).ReadString('\n'); err != nil {
+			return err
+		}
+	}
+	for n := 0; t.Rounds == 0 || n < t.Rounds; n++ {
+		if err := json.NewEncoder(out).Encode(t.round(e)); err != nil {
+			return err
+		}
+	}
+	return c.Close()
+}
+
+// ready takes one session as a handshake would.
+func (t *task) ready(out io.Writer) error {
+	began := time.Now()
+	c := new(resume.ClientCache)
+	if t.Dir != "" {
+		var err error
+		if c, err = openCache(t.Dir, t.Key); err != nil {
+			return err
+		}
+	}
+	d := done{}
+	if _, ok := c.Scope("tenant").Get(host); ok {
+		d.Resumed = 1
+	}
+	d.Ready = time.Since(began)
+	return json.NewEncoder(out).Encode(d)
+}
+
+func (t *task) round(e entry) done {
+	var all errgroup.Group
+	var resumed, failed atomic.Int64
+	for range t.Parallel {
+		all.Go(func() error {
+			ok, err := t.connection(e)
+			if err != nil {
+				failed.Add(1)
+			}
+			if ok {
+				resumed.Add(1)
+			}
+			return nil
+		})
+	}
+	all.Wait()
+	return done{Resumed: int(resumed.Load()), Failed: int(failed.Load())}
+}
+
+func (t *task) connection(e entry) (resumed bool, err error) {
+	if !t.Unread {
+		return e.visit(t.Addr)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := e.dial(ctx, t.Addr)
+	if err != nil {
+		return false, err
+	}
+	resumed = conn.ConnectionState().DidResume
+	conn.NetConn().Close() // brings no ticket that outlives it
+	conn.Close()
+	return resumed, nil
+}
+
+// openCache is a cache over a directory, as every process opens it.
+func openCache(dir string, key [32]byte) (*resume.ClientCache, error) {
+	store, err := dirstore.Open(dir, dirstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := ticket.NewKeyring(key)
+	if err != nil {
+		return nil, err
+	}
+	return &resume.ClientCache{Store: resume.Seal(store, keys)}, nil
+}
+
+// A stable is a server and a directory that client processes share.
+type stable struct {
+	*site
+	dir string
+	key [32]byte
+}
+
+func newStable(t testing.TB) *stable {
+	s := newSite(t, setup{server: newKeys})
+	return &stable{site: s, dir: filepath.Join(t.TempDir(), "sessions"), key: [32]byte{1, 2, 3}}
+}
+
+func (s *stable) task(parallel, rounds int) task {
+	return task{Dir: s.dir, Key: s.key, Addr: s.Addr, CA: string(s.ca.PEM()), Parallel: parallel, Rounds: rounds}
+}
+
+// cache is one in this process, closed with the test.
+func (s *stable) cache(t testing.TB) *resume.ClientCache {
+	t.Helper()
+	c, err := openCache(s.dir, s.key)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// stock brings n tickets into the directory.
+func (s *stable) stock(t testing.TB, n int) {
+	t.Helper()
+	c := s.cache(t)
+	e := dialed(c.Scope("tenant"), s.with(onlyP256))
+	var conns []client
+	for range n {
+		conns = append(conns, e.connect(t, s.Addr))
+	}
+	for _, conn := range conns {
+		require.NoError(t, talk(conn))
+		require.NoError(t, conn.Close())
+	}
+	require.NoError(t, c.Flush(t.Context()))
+	require.EqualValues(t, n, c.Stats().Stored)
+}
+
+// plug brings one ticket into the directory as a plugged scope would.
+func (s *stable) plug(t testing.TB) {
+	t.Helper()
+	c := s.cache(t)
+	scope := c.Scope("tenant")
+	_, err := plugged(s.with(onlyP256), scope, scope).visit(s.Addr)
+	require.NoError(t, err)
+	require.NoError(t, c.Flush(t.Context()))
+}
+
+// A process is a client process.
+type process struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines *json.Decoder
+}
+
+func (s *stable) start(t testing.TB, todo task) *process {
+	t.Helper()
+	text, err := json.Marshal(todo)
+	require.NoError(t, err)
+	p := &process{cmd: exec.Command(tlstest.Must(os.Executable()))}
+	p.cmd.Env = append(os.Environ(), asProcess+"="+string(text))
+	p.cmd.Stderr = os.Stderr
+	p.in = tlstest.Must(p.cmd.StdinPipe())
+	p.lines = json.NewDecoder(tlstest.Must(p.cmd.StdoutPipe()))
+	require.NoError(t, p.cmd.Start())
+	t.Cleanup(func() { // if it has not ended yet
+		p.cmd.Process.Kill()
+		p.cmd.Wait()
+	})
+	return p
+}
+
+// next is what it says of a round.
+func (p *process) next(t testing.TB) (d done) {
+	t.Helper()
+	require.NoError(t, p.lines.Decode(&d))
+	return d
+}
+
+// end waits for its end and returns the sum of its rounds.
+func (p *process) end(t testing.TB) (sum done) {
+	t.Helper()
+	for {
+		var d done
+		if err := p.lines.Decode(&d); errors.Is(err, io.EOF) {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		sum.Resumed += d.Resumed
+		sum.Failed += d.Failed
+	}
+	require.NoError(t, p.cmd.Wait())
+	return sum
+}
+
+func TestTheSecondRunOfAProgramResumes(t *testing.T) {
+	s := newStable(t)
+	for run := range 4 {
+		got := s.start(t, s.task(1, 1)).end(t)
+		require.Zero(t, got.Failed)
+		require.Equal(t, min(run, 1), got.Resumed, "run %d", run+1)
+	}
+	require.Equal(t, 3, requireNoReuse(t, s.Identities).Offered)
+}
+
+// Eight processes take from one directory at the same time, as many tickets as
+// there are: each is offered once, and none is lost.
+func TestProcessesUseEachTicketOfADirectoryOnce(t *testing.T) {
+	const processes, tickets = 8, 64
+	s := newStable(t)
+	s.stock(t, tickets)
+	before := s.Identities.Counts()
+	var all []*process
+	for range processes {
+		todo := s.task(tickets/processes, 1)
+		todo.Unread, todo.Wait = true, true
+		p := s.start(t, todo)
+		p.next(t) // it is ready
+		all = append(all, p)
+	}
+	for _, p := range all {
+		io.WriteString(p.in, "\n")
+	}
+	resumed := 0
+	for _, p := range all {
+		got := p.end(t)
+		require.Zero(t, got.Failed)
+		resumed += got.Resumed
+	}
+	require.Positive(t, resumed)
+	// On a slow machine a handshake may not have waited for the store. What was
+	// taken for it was put back: it is there, and good.
+	c := s.cache(t)
+	e := dialed(c.Scope("tenant"), s.with(onlyP256))
+	for left := s.left(t); left > 0; left-- {
+		require.True(t, e.glance(t, s.Addr))
+		resumed++
+	}
+	require.Equal(t, tickets, resumed)
+	require.Equal(t, tickets, requireNoReuse(t, s.Identities).Offered-before.Offered)
+}
+
+// Two processes, one ticket, again and again.
+func TestOneOfTwoProcessesGetsATicket(t *testing.T) {
+	s := newStable(t)
+	const rounds = 8
+	for round := range rounds {
+		s.stock(t, 1)
+		var pair []*process
+		for range 2 {
+			todo := s.task(1, 1)
+			todo.Unread, todo.Wait = true, true
+			p := s.start(t, todo)
+			p.next(t)
+			pair = append(pair, p)
+		}
+		for _, p := range pair {
+			io.WriteString(p.in, "\n")
+		}
+		require.Equal(t, 1, pair[0].end(t).Resumed+pair[1].end(t).Resumed, "round %d", round)
+	}
+	require.Equal(t, rounds, requireNoReuse(t, s.Identities).Offered)
+}
+
+// Processes are killed at random moments of taking, offering, receiving and
+// storing tickets. What they had in hand may be lost. Nothing is offered twice,
+// what is left can be read, and a sweep leaves no half-written file.
+func TestKilledProcessesCostTicketsAndNoSecondUse(t *testing.T) {
+	s := newStable(t)
+	const together = 4
+	var killed atomic.Int64
+	var resumed atomic.Int64
+	var all sync.WaitGroup
+	for n := range together {
+		random := rand.New(rand.NewPCG(uint64(n), 15))
+		all.Go(func() {
+			for killed.Add(1) <= int64(*kills) {
+				p := s.start(t, s.task(4, 0))
+				for range 1 + random.IntN(2) {
+					d := p.next(t)
+					resumed.Add(int64(d.Resumed))
+					assert.Zero(t, d.Failed)
+				}
+				time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond) // a real process goes on
+				p.cmd.Process.Kill()
+				p.cmd.Wait()
+			}
+		})
+	}
+	all.Wait()
+	counts := requireNoReuse(t, s.Identities)
+	t.Logf("%d connections of %d killed processes, %d offered a ticket", counts.Connections, *kills, counts.Offered)
+	require.Positive(t, resumed.Load())
+
+	// Whatever is left opens, and is good for a connection.
+	c := s.cache(t)
+	e := dialed(c.Scope("tenant"), s.with(onlyP256))
+	for s.left(t) > 0 {
+		e.resumed(t, s.Addr)
+		scope := c.Scope("tenant")
+		c.Remove(scope.Get0Session(e.key(s.Addr))) // what that brought
+	}
+	require.Zero(t, c.Stats().Unreadable)
+	requireNoReuse(t, s.Identities)
+	s.requireSwept(t)
+}
+
+// requireSwept holds that a sweep leaves no half-written file, when those who
+// wrote them are known to be dead.
+func (s *stable) requireSwept(t testing.TB) {
+	t.Helper()
+	old := time.Now().Add(-time.Hour)
+	halves := func(visit func(path string)) {
+		require.NoError(t, filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ".tmp") {
+				visit(path)
+			}
+			return err
+		}))
+	}
+	found := 0
+	halves(func(path string) {
+		found++
+		require.NoError(t, os.Chtimes(path, old, old))
+	})
+	t.Logf("%d half-written files", found)
+	store, err := dirstore.Open(s.dir, dirstore.Options{})
+	require.NoError(t, err)
+	_, err = store.Sweep(t.Context())
+	require.NoError(t, err)
+	halves(func(path string) { t.Errorf("%s is left", path) })
+}
+
+// left is how many entries the directory has.
+func (s *stable) left(t testing.TB) (n int) {
+	t.Helper()
+	store, err := dirstore.Open(s.dir, dirstore.Options{})
+	require.NoError(t, err)
+	for _, err := range store.List(t.Context()) {
+		require.NoError(t, err)
+		n++
+	}
+	return n
+}
+
+// A stolen directory tells nobody a host, a ticket or a key. The threat model
+// says what it does tell.
+func TestADirectoryHoldsNoNameTicketOrKey(t *testing.T) {
+	s := newStable(t)
+	s.stock(t, 3)
+	conn := dialed(s.cache(t).Scope("tenant"), s.with(onlyP256)).connect(t, s.Addr).(*resume.Conn)
+	id := conn.Get0Session().Info().ID
+	require.NotEmpty(t, id)
+	_, port := splitAddr(t, s.Addr)
+	var files int
+	require.NoError(t, filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		files++
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, secret := range []string{host, "tenant", port, "127.0.0.1", string(s.key[:8]), id, "O=", "\x06\x03\x55\x04"} {
+			require.NotContains(t, string(text), secret, path)
+			require.NotContains(t, strings.TrimPrefix(path, s.dir), secret)
+		}
+		return nil
+	}))
+	require.Positive(t, files)
+}
+
+// A flipped byte costs its ticket at most.
+func TestADamagedFileCostsItsTicketAtMost(t *testing.T) {
+	s := newStable(t)
+	const tickets = 8
+	s.stock(t, tickets)
+	var paths []string
+	require.NoError(t, filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			paths = append(paths, path)
+		}
+		return err
+	}))
+	require.Len(t, paths, tickets)
+	for n, path := range paths[:tickets/2] {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		data[n*(len(data)-1)/(tickets/2-1)] ^= 1 // from the first byte to the last
+		require.NoError(t, os.WriteFile(path, data, 0o600))
+	}
+	c := s.cache(t)
+	e := dialed(c.Scope("tenant"), s.with(onlyP256))
+	for range tickets / 2 {
+		require.True(t, e.glance(t, s.Addr))
+	}
+	require.False(t, e.glance(t, s.Addr))
+	require.Equal(t, tickets/2, requireNoReuse(t, s.Identities).Offered)
+}
+
+// On a full disk sessions stay in memory, where they are used, until there is
+// room again.
+func TestAFullDiskCostsNoResumption(t *testing.T) {
+	if os.Getuid() != 0 || runtime.GOOS != "linux" {
+		t.Skip("only root on Linux can mount a small file system")
+	}
+	s := newStable(t)
+	disk := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Skipf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", disk).Run() })
+	s.dir = filepath.Join(disk, "sessions")
+	require.NoError(t, os.Mkdir(s.dir, 0o700))
+	ballast := filepath.Join(disk, "ballast")
+	err := os.WriteFile(ballast, make([]byte, 128<<10), 0o600)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+
+	store, err := dirstore.Open(s.dir, dirstore.Options{})
+	require.NoError(t, err)
+	keys, err := ticket.NewKeyring(s.key)
+	require.NoError(t, err)
+	c, heard := listen(t, &resume.ClientCache{Store: resume.Seal(store, keys)})
+	t.Cleanup(func() { c.Close() })
+	e := dialed(c.Scope("tenant"), s.with(onlyP256))
+	e.full(t, s.Addr)
+	require.ErrorIs(t, c.Flush(t.Context()), syscall.ENOSPC)
+	for range 3 {
+		e.resumed(t, s.Addr)
+		require.Error(t, c.Flush(t.Context()))
+	}
+	require.Positive(t, heard.count(resume.StoreFailed))
+
+	require.NoError(t, os.Remove(ballast))
+	require.NoError(t, c.Flush(t.Context()))
+	require.Equal(t, 1, s.left(t))
+	dialed(s.cache(t).Scope("tenant"), s.with(onlyP256)).resumed(t, s.Addr)
+	requireNoReuse(t, s.Identities)
+}
+
+// BenchmarkStart is how long a program takes from its start to a session in
+// hand: the key, the directory, one take, one record opened. Beside it is how
+// long the same program takes until its cache in memory says that there is
+// none. Processes of both kinds take turns.
+func BenchmarkStart(b *testing.B) {
+	s := newStable(b)
+	var spent [2][]time.Duration
+	for b.Loop() {
+		s.plug(b)
+		for arm, dir := range []string{"", s.dir} {
+			todo := s.task(0, 0)
+			todo.Dir, todo.Ready = dir, true
+			p := s.start(b, todo)
+			d := p.next(b)
+			p.end(b)
+			require.Equal(b, arm, d.Resumed)
+			spent[arm] = append(spent[arm], d.Ready)
+		}
+	}
+	for arm, name := range []string{"memory-us", "dirstore-us"} {
+		slices.Sort(spent[arm])
+		b.ReportMetric(float64(spent[arm][len(spent[arm])/2].Nanoseconds())/1000, name)
+	}
+	b.ReportMetric(0, "ns/op")
+}
