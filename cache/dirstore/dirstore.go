@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,7 @@ type Store struct {
 
 	last        atomic.Uint64 // newest sequence that this store took from its clock
 	untilCensus atomic.Int64  // puts
+	swept       sync.Once     // with the first Put
 	counts      counts
 }
 
@@ -89,7 +91,6 @@ func Open(dir string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("dirstore: %w", err)
 	}
 	s.untilCensus.Store(1 + rand.Int64N(s.censusEvery()))
-	s.sweepSome(time.Now())
 	return s, nil
 }
 
@@ -104,7 +105,7 @@ func (o *Options) fill() error {
 		{"MaxValue", &o.MaxValue, defaultValue},
 	} {
 		if *bound.value < 0 {
-			return fmt.Errorf("Options.%s is negative", bound.name)
+			return fmt.Errorf("the bound %s is negative", bound.name)
 		}
 		if *bound.value == 0 {
 			*bound.value = bound.fallback

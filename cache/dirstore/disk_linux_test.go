@@ -49,6 +49,7 @@ func TestFullDiskIsAnErrorAndLosesNothing(t *testing.T) {
 			require.Less(t, i, 64)
 		}
 		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.ErrorIs(t, err, cache.ErrNotStored)
 		require.Regexp(t, "^dirstore: put: .*no space left on device$", err.Error())
 		for _, name := range files(t, dir) {
 			require.False(t, strings.HasSuffix(name, ".tmp"), "half a file stays: %s", name)

@@ -34,8 +34,8 @@
 // Files that are none of the store's are left alone, and so are directories,
 // symbolic links, sockets and the like, whatever their name; they are skipped
 // and counted, see [Stats]. A damaged file is removed. What has expired goes
-// when a call comes across it, in small part with Open, and all of it with
-// Sweep; so do temporary files ten minutes after who wrote them died.
+// when a call comes across it, in small part with a store's first Put, and all of
+// it with Sweep; so do temporary files ten minutes after who wrote them died.
 //
 // # Who may read it
 //

@@ -93,7 +93,7 @@ func FuzzNames(f *testing.F) {
 			return
 		}
 		n := fileName(s)
-		n.expired(momentOf(time.Now()))
+		_ = n.expired(momentOf(time.Now()))
 		again := newFileName(n.seq(), int64(value(s[expiryAt:idAt-1])), n.id(), uint32(value(s[nonceAt:])))
 		require.Equal(t, n, again)
 	})

@@ -24,11 +24,12 @@ func (s *Store) Put(ctx context.Context, key string, entries ...cache.Entry) err
 // which the next call that meets it removes, and not one too few.
 func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now time.Time) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return notStored(err)
 	}
 	if err := s.fits(key, entries); err != nil {
-		return err
+		return notStored(err)
 	}
+	s.sweepOnce(now)
 	fresh, gone := s.plan(entries, now)
 	f, err := s.list(keyName(key))
 	switch {
@@ -37,13 +38,38 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now 
 	case errors.Is(err, fs.ErrNotExist):
 		f = &folder{name: keyName(key), path: s.keyDir(keyName(key))} // write makes it
 	case err != nil:
-		return err
+		return notStored(err)
 	}
 	s.dropStale(f, now)
-	err = s.writeAll(ctx, f, key, fresh, now)
+	before := len(f.files)
+	if err = s.writeAll(ctx, f, key, fresh, now); err != nil && s.takeBack(f, before) {
+		err = notStored(err)
+	}
 	s.trim(f, gone, momentOf(now))
 	s.countPuts(ctx, len(fresh), now)
 	return err
+}
+
+// notStored marks errors after which nothing of a Put is there.
+func notStored(err error) error { return notStoredError{err} }
+
+type notStoredError struct{ error }
+
+func (e notStoredError) Is(target error) bool { return target == cache.ErrNotStored }
+func (e notStoredError) Unwrap() error        { return e.error }
+
+// takeBack removes what a Put that failed has written, and reports whether
+// nobody else was faster.
+func (s *Store) takeBack(f *folder, before int) bool {
+	if len(f.files) == before {
+		return true
+	}
+	all := true
+	for _, n := range f.files[before:] {
+		all = remove(f.file(string(n))) == nil && all
+	}
+	f.files = f.files[:before]
+	return all && s.syncDir(f.path) == nil
 }
 
 func (s *Store) fits(key string, entries []cache.Entry) error {

@@ -120,9 +120,9 @@ func TestSyncedStoreKeepsTheContract(t *testing.T) {
 func TestOpenRefusesNegativeOptions(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	for want, opts := range map[string]dirstore.Options{
-		"dirstore: Options.MaxPerKey is negative":  {MaxPerKey: -1},
-		"dirstore: Options.MaxEntries is negative": {MaxEntries: -1},
-		"dirstore: Options.MaxValue is negative":   {MaxValue: -1},
+		"dirstore: the bound MaxPerKey is negative":  {MaxPerKey: -1},
+		"dirstore: the bound MaxEntries is negative": {MaxEntries: -1},
+		"dirstore: the bound MaxValue is negative":   {MaxValue: -1},
 	} {
 		_, err := dirstore.Open(dir, opts)
 		require.EqualError(t, err, want)
@@ -265,9 +265,9 @@ func leaveTmp(t *testing.T, folder, nonce string, ago time.Duration) (path strin
 // What has expired and what was left behind goes when a call comes across it.
 func TestCallsRemoveWhatTheyMeet(t *testing.T) {
 	for name, call := range map[string]func(*dirstore.Store){
-		"Take": func(s *dirstore.Store) { s.Take(background, "k", 1) },
-		"Put":  func(s *dirstore.Store) { s.Put(background, "k", entry("new")) },
-		"Open": func(*dirstore.Store) {},
+		"Take":                         func(s *dirstore.Store) { s.Take(background, "k", 1) },
+		"Put":                          func(s *dirstore.Store) { s.Put(background, "k", entry("new")) },
+		"the first Put of another key": func(s *dirstore.Store) { s.Put(background, "l", entry("new")) },
 	} {
 		dir := t.TempDir()
 		s := open(t, dir, dirstore.Options{})
@@ -277,7 +277,7 @@ func TestCallsRemoveWhatTheyMeet(t *testing.T) {
 		tmp := leaveTmp(t, filepath.Dir(expired), "0", -time.Hour) // by a clock that was ahead
 		time.Sleep(time.Until(soon) + 2*time.Millisecond)
 		require.FileExists(t, expired)
-		if name == "Open" {
+		if name != "Put" && name != "Take" {
 			s = open(t, dir, dirstore.Options{})
 		}
 		call(s)
@@ -438,4 +438,19 @@ func TestStatsCountWhatIsMet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"c"}, drain(t, s, "k"))
 	require.Equal(t, dirstore.Stats{Put: 3, Taken: 1, Deleted: 1, Expired: 1, Evicted: 1, Replaced: 2}, s.Stats())
+}
+
+// Nobody has what a failed Put was to store, so that whoever put it may go on
+// with it.
+func TestFailedPutStoresNothing(t *testing.T) {
+	s := open(t, t.TempDir(), dirstore.Options{MaxValue: 10})
+	over, cancel := context.WithCancel(background)
+	cancel()
+	for why, err := range map[string]error{
+		"the context is over": s.Put(over, "k", entry("a")),
+		"a value is too long": s.Put(background, "k", entry("a"), cache.Entry{ID: "b", Value: make([]byte, 11)}),
+	} {
+		require.ErrorIs(t, err, cache.ErrNotStored, why)
+		require.Empty(t, drain(t, s, "k"), why)
+	}
 }

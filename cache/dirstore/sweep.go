@@ -94,6 +94,12 @@ func (s *Store) sweepFolder(f *folder, now time.Time) (removed int) {
 	return removed
 }
 
+// sweepOnce sweeps a little with the first Put, which nobody waits for, rather
+// than with Open, which a handshake does.
+func (s *Store) sweepOnce(now time.Time) {
+	s.swept.Do(func() { s.sweepSome(now) })
+}
+
 // sweepSome sweeps two keys of the first that the directory has: about 50 us.
 // It is what a program that is always short-lived contributes.
 func (s *Store) sweepSome(now time.Time) {
