@@ -1,7 +1,6 @@
 package tlstest
 
 import (
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -45,11 +44,26 @@ func (b *buffered) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return 0, io.ErrClosedPipe
+		return 0, net.ErrClosed
 	}
 	b.queue = append(b.queue, append([]byte(nil), p...))
 	b.more.Signal()
 	return len(p), nil
+}
+
+// Read fails as that of a network connection does once this end was closed.
+func (b *buffered) Read(p []byte) (int, error) {
+	n, err := b.Conn.Read(p)
+	if err != nil && b.isClosed() {
+		err = net.ErrClosed
+	}
+	return n, err
+}
+
+func (b *buffered) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
 }
 
 func (b *buffered) Close() error {
