@@ -53,8 +53,9 @@ import (
 // Errors. After an error of Put any of its entries may be there, or may have
 // been handed out already, and what they replace may be gone: whoever put them
 // must not use them in another way. An error that wraps ErrNotStored says that
-// none of them was there, is, or will be. Take returns entries or an error, never both. Errors
-// other than ErrMiss mean that the store could not do its work.
+// none of them was there, is, or will be. Take returns entries or an error,
+// never both. Errors other than ErrMiss mean that the store could not do its
+// work.
 //
 // All methods are safe for concurrent use.
 type Store interface {

@@ -1,7 +1,6 @@
 package dirstore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,37 +134,41 @@ func (s *Store) writeAll(ctx context.Context, f *folder, key string, entries []c
 		if err := s.write(f, name, encode(f.name, name, key, e)); err != nil {
 			return err
 		}
-		f.files = append(f.files, name)
 		s.counts.put.Add(1)
 	}
 	return s.syncDir(f.path)
 }
 
-// writeTries is how often write begins, the first time in a directory that may
-// not be there yet, and again when others remove what it has made.
-const writeTries = 10
-
-// write makes a file appear at once and complete. It makes the directory if
-// there is none: a Sweep may have removed it, as empty, after it was listed. A
-// Clear may remove the temporary file.
-func (s *Store) write(f *folder, name fileName, data []byte) (err error) {
+// write makes a file appear at once and complete, and adds it to f. It does so
+// even if the rename fails: over a network it may have been done all the same,
+// which only a removal finds out. For that reason it is not tried again.
+func (s *Store) write(f *folder, name fileName, data []byte) error {
 	tmp := f.file(string(name) + tmpSuffix)
-	for range writeTries {
-		if err = writeNew(tmp, data, s.opts.Sync); err == nil {
-			err = os.Rename(tmp, f.file(string(name)))
-		}
-		if err == nil {
-			return nil
-		}
+	err := s.writeTmp(f, tmp, data)
+	if err == nil {
+		f.files = append(f.files, name)
+		err = os.Rename(tmp, f.file(string(name)))
+	}
+	if err != nil {
 		os.Remove(tmp)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = s.makeFolder(f)
+	}
+	return err
+}
+
+// folderTries is how often writeTmp begins: the first time in a directory that
+// may not be there yet, and again if a Sweep has removed it, as empty.
+const folderTries = 10
+
+func (s *Store) writeTmp(f *folder, tmp string, data []byte) (err error) {
+	for range folderTries {
+		if err = writeNew(tmp, data, s.opts.Sync); !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.makeFolder(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return fmt.Errorf("others remove %s as often as it is made: %w", f.path, cmp.Or(err, fs.ErrNotExist))
+	return err
 }
 
 // writeNew writes a file that is not there yet and reports what Close says: on

@@ -101,11 +101,19 @@ func forbid(args []string) error {
 	if _, err := s.Take(background, "k", 1); !errors.Is(err, syscall.EACCES) {
 		return fmt.Errorf("take from what cannot be listed: %v", err)
 	}
-	if err := s.Put(background, "l", entry("e")); err != nil {
-		return err
+	for i := range 6 {
+		if err := s.Put(background, fmt.Sprint(i), entry("e")); err != nil {
+			return err
+		}
 	}
 	if _, err := s.Sweep(background); !errors.Is(err, syscall.EACCES) {
 		return fmt.Errorf("sweep of what cannot be listed: %v", err)
+	}
+	seen := 0
+	for l, err := range s.List(background) {
+		if seen++; (l.ID == "e") == (seen == 7) || errors.Is(err, syscall.EACCES) != (seen == 7) {
+			return fmt.Errorf("list of what cannot be listed: %v, %v as number %d", l, err, seen)
+		}
 	}
 	fmt.Println("as it should")
 	return nil

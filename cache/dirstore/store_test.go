@@ -314,8 +314,9 @@ func TestClearLeavesWhatIsForeign(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, dirstore.Options{Sync: true})
 	put(t, s, "k", "a", "b")
-	put(t, s, "l", "a")
 	folder := filepath.Dir(entryFiles(t, dir)[0])
+	put(t, s, "l", "c")
+	emptied := filepath.Dir(newestOf(t, dir, "c"))
 	tmp := leaveTmp(t, folder, "0", 0)
 	foreign := []string{
 		filepath.Join(dir, "README"), filepath.Join(dir, strings.Repeat("z", 32)),
@@ -326,6 +327,7 @@ func TestClearLeavesWhatIsForeign(t *testing.T) {
 	}
 	require.NoError(t, s.Clear(background))
 	require.Empty(t, entryFiles(t, dir))
+	require.NoDirExists(t, emptied)
 	require.NoFileExists(t, tmp, "it holds an entry, too")
 	for _, path := range foreign {
 		require.FileExists(t, path)
