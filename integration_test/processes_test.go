@@ -41,11 +41,11 @@ const asProcess = "TLSRESUME_TEST_PROCESS"
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(asProcess); text != "" {
-		var todo task
-		if err := json.Unmarshal([]byte(text), &todo); err != nil {
+		var work task
+		if err := json.Unmarshal([]byte(text), &work); err != nil {
 			panic(err)
 		}
-		if err := todo.run(os.Stdin, os.Stdout); err != nil {
+		if err := work.run(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -225,9 +225,9 @@ type process struct {
 	lines *json.Decoder
 }
 
-func (s *stable) start(t testing.TB, todo task) *process {
+func (s *stable) start(t testing.TB, work task) *process {
 	t.Helper()
-	text, err := json.Marshal(todo)
+	text, err := json.Marshal(work)
 	require.NoError(t, err)
 	p := &process{cmd: exec.Command(tlstest.Must(os.Executable()))}
 	p.cmd.Env = append(os.Environ(), asProcess+"="+string(text))
@@ -285,9 +285,9 @@ func TestProcessesUseEachTicketOfADirectoryOnce(t *testing.T) {
 	before := s.Identities.Counts()
 	var all []*process
 	for range processes {
-		todo := s.task(tickets/processes, 1)
-		todo.Unread, todo.Wait = true, true
-		p := s.start(t, todo)
+		work := s.task(tickets/processes, 1)
+		work.Unread, work.Wait = true, true
+		p := s.start(t, work)
 		p.next(t) // it is ready
 		all = append(all, p)
 	}
@@ -321,9 +321,9 @@ func TestOneOfTwoProcessesGetsATicket(t *testing.T) {
 		s.stock(t, 1)
 		var pair []*process
 		for range 2 {
-			todo := s.task(1, 1)
-			todo.Unread, todo.Wait = true, true
-			p := s.start(t, todo)
+			work := s.task(1, 1)
+			work.Unread, work.Wait = true, true
+			p := s.start(t, work)
 			p.next(t)
 			pair = append(pair, p)
 		}
@@ -527,10 +527,10 @@ func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
 		s.plug(b)
 		for arm, dir := range []string{"", s.dir} {
-			todo := s.task(0, 0)
-			todo.Dir, todo.Ready = dir, true
+			work := s.task(0, 0)
+			work.Dir, work.Ready = dir, true
 			began := time.Now()
-			p := s.start(b, todo)
+			p := s.start(b, work)
 			d := p.next(b)
 			whole[arm] = append(whole[arm], time.Since(began))
 			p.end(b)

@@ -77,6 +77,8 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 	c.announce(s, o.conn)
 }
 
+// refuse counts and tells what is no session of ours to keep. That is not an
+// error to crypto/tls, whose Put returns none.
 func (c *core) refuse(o origin, reason string) {
 	c.ledger.count(&c.ledger.refused)
 	c.event(Event{Kind: TicketRefused, Scope: o.key.domain.name, Server: o.key.name, Conn: o.conn, Reason: reason})

@@ -213,6 +213,8 @@ func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 // LogValue is the same for log/slog.
 func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
+// handshakeFirst does what crypto/tls does before it reads or writes, but by
+// HandshakeContext, so that the lease is settled.
 func (c *Conn) handshakeFirst() error {
 	if c.settled.Load() {
 		return nil

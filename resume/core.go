@@ -46,6 +46,8 @@ type core struct {
 	clearedAt atomic.Uint64
 }
 
+// newCore reads the options once: they must not change, and nothing else looks
+// at them.
 func newCore(opts *ClientCache) *core {
 	notNegative("MaxServers", opts.MaxServers)
 	notNegative("TicketsPerServer", opts.TicketsPerServer)
@@ -141,6 +143,7 @@ func (c *core) depart(s *session) {
 	}
 }
 
+// farewell is the last that is heard of a session.
 func (c *core) farewell(s *session) {
 	defer func() { // also when Observe panics
 		if c.onRemove != nil {

@@ -65,6 +65,8 @@ func (d *Dialer) DialTLSContext(ctx context.Context, network, addr string) (net.
 	return c.tls, nil
 }
 
+// dial connects as tls.Dialer does: the bounds of the network dialer hold for
+// the handshake, too.
 func (d *Dialer) dial(ctx context.Context, network, addr string, unbound bool) (*Conn, error) {
 	if d.Scope == nil {
 		return nil, errors.New("resume: Dialer has no Scope")

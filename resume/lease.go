@@ -142,6 +142,9 @@ func (l *lease) open() (err error) {
 
 var errEnded = errors.New("resume: session ended")
 
+// copyState goes through the encoding, the one way to copy a state that is not
+// ours to look into. It costs as much as parsing a certificate that nobody has
+// in memory, if nobody has.
 func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 	ticketBytes, state, err := cs.ResumptionState()
 	if err != nil {
@@ -257,6 +260,7 @@ func belongs(h *Session, d *domain, v *view, serverName string) error {
 	return nil
 }
 
+// notResumable names the Status, as the caller will want to know it.
 func notResumable(h *Session) error {
 	if h.Resumable() {
 		return fmt.Errorf("%w: the store that has it did not hand it out", ErrNotResumable)

@@ -104,6 +104,7 @@ func (r *reading) endRead() {
 	r.endLocked()
 }
 
+// endLocked tells whoever waits for the connection to be free.
 func (r *reading) endLocked() {
 	r.apps--
 	r.notifyLocked()
@@ -280,6 +281,8 @@ type readResult struct {
 	panicked any
 }
 
+// readOnce is one Read in a goroutine of its own, which may outlive the call
+// that asked for it.
 func (c *Conn) readOnce(result chan<- readResult) {
 	var r readResult
 	defer func() { result <- r }()

@@ -89,12 +89,14 @@ func (s *server) sharesKeys(now time.Time) bool {
 	return !now.Before(s.apart)
 }
 
+// keepApart notes that a session of one endpoint was worthless at another.
 func (s *server) keepApart(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.apart = now.Add(foreignPause)
 }
 
+// refuses notes what an endpoint took no notice of.
 func (s *server) refuses(endpoint string, received time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,6 +119,7 @@ func (s *server) refusedSince(endpoint string, received time.Time) bool {
 	return !received.After(s.refusals[endpoint])
 }
 
+// succeeded ends a row of failures. Nothing is remembered of a server for it.
 func (s *server) succeeded() {
 	if s == nil {
 		return

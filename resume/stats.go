@@ -146,6 +146,7 @@ func (l *ledger) move(s *session) {
 	l.sessions[s.bucket]++
 }
 
+// count is for what happens to no session in particular.
 func (l *ledger) count(counter *uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

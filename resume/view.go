@@ -32,6 +32,8 @@ func (v *view) clock() time.Time {
 	return v.time()
 }
 
+// newView hashes what has an identity: bytes, numbers, and whether a function
+// is there. Pools of roots and what functions do have none.
 func newView(config *tls.Config) *view {
 	h := sha256.New()
 	v := &view{time: config.Time, ech: len(config.EncryptedClientHelloConfigList) > 0}

@@ -82,6 +82,8 @@ func (w *wire) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
+// readUnlessPaused is interrupted by a deadline in the past, which must look
+// like a pause and not like a deadline of the application's.
 func (w *wire) readUnlessPaused(b []byte) (int, error) {
 	if w.pause.Load() {
 		return 0, errPause
