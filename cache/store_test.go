@@ -63,3 +63,11 @@ func TestMissIsFoundThroughWrapping(t *testing.T) {
 	require.ErrorIs(t, fmt.Errorf("store: %w", cache.ErrMiss), cache.ErrMiss)
 	require.False(t, errors.Is(errors.New("cache: miss"), cache.ErrMiss))
 }
+
+// An entry can be printed and logged; its value does not show.
+func ExampleEntry() {
+	e := cache.Entry{ID: "4f1d", Value: []byte("sealed session"), Expires: noon}
+	fmt.Printf("%v\n", e)
+	// Output:
+	// cache.Entry("4f1d", 14 bytes, expires 2030-01-01T12:00:00Z)
+}

@@ -90,8 +90,11 @@ func (c *core) pooled(s *session, item cache.Item[*session]) {
 	s.refs.Add(1)
 	s.key.domain.prints.add(s.key.print)
 	c.pool.Put(s.key, item)
-	if s.isCleared() {
+	switch {
+	case s.isCleared():
 		s.end(cleared)
+	case c.closed.Load():
+		s.end(closed)
 	}
 	if !s.verdict.Load().open() {
 		c.unpool(s)

@@ -70,6 +70,13 @@ type ClientCache struct {
 	// returned, when it leaves the cache for good: used, expired, evicted,
 	// removed or failed; its Status and Reason say which.
 	//
+	// Sessions that the store hands out come without NewSession: that was
+	// called when they were received, here or elsewhere. One that goes to the
+	// store and does not come back is told of by who takes it there, or by
+	// nobody if it ends there. What
+	// concerns the store is told by goroutines of the cache, so that a panic
+	// ends the program.
+	//
 	// Both borrow the session for the call (Retain keeps it) and run outside
 	// the cache's locks: they may call the cache. They run inside crypto/tls:
 	// they must not read from, write to, wait on or ask anything of the

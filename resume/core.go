@@ -20,6 +20,7 @@ type serverKey struct {
 
 // A core is a ClientCache at work. It is made once, at first use.
 type core struct {
+	perServer   int // sessions of a key and endpoint
 	maxAge      time.Duration
 	maxChainAge time.Duration
 	strictClose bool
@@ -63,10 +64,11 @@ func newCore(opts *ClientCache) *core {
 		observe:     opts.Observe,
 		names:       newNames(),
 	}
+	c.perServer = orDefault(opts.TicketsPerServer, defaultTicketsPerServer)
 	maxServers := orDefault(opts.MaxServers, defaultMaxServers)
 	c.pool = cache.NewPool(cache.Options[serverKey, *session]{
 		MaxKeys:   maxServers,
-		MaxPerKey: orDefault(opts.TicketsPerServer, defaultTicketsPerServer),
+		MaxPerKey: c.perServer,
 		MaxGroups: maxEndpoints,
 		MaxBytes:  orDefault(opts.MaxBytes, defaultMaxBytes),
 		Dropped:   c.dropped,
@@ -98,10 +100,9 @@ func (c *core) dropped(_ serverKey, s *session, why cache.Cause) {
 	case cache.Expired:
 		s.end(s.over)
 	case cache.Evicted:
-		if s.verdict.Load() == stowing { // it is as good as gone to the store
+		if !s.evict() {
 			return
 		}
-		s.evict()
 	case cache.Removed: // unless it ended before, which is why it was removed
 		if c.closed.Load() {
 			s.end(closed)
@@ -164,10 +165,19 @@ func (c *core) remove(s *session, v *verdict) bool {
 	if !s.end(v) {
 		return false
 	}
-	c.unpool(s)
-	c.vault.forget(s)
+	c.finish(s, v)
 	c.depart(s)
 	return true
+}
+
+// finish takes a session that has just ended with v out of pool and store. One
+// that was stored may have been fetched since, and has a twin in the pool.
+func (c *core) finish(s *session, v *verdict) {
+	c.unpool(s)
+	if s.filed.Load() != nil && !s.reusable {
+		c.pool.Remove(s.key, func(other *session) bool { return other.info.ID == s.info.ID && other.end(v) })
+	}
+	c.vault.forget(s)
 }
 
 // forfeit ends a session whose connection failed, unless it is used: one that

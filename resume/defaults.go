@@ -78,4 +78,8 @@ const (
 	// one call.
 	maxQueued = 1024
 	maxBatch  = 64
+
+	// maxRounds is how often a fetch asks again after the store handed out
+	// what cannot be used.
+	maxRounds = 8
 )

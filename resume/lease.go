@@ -48,6 +48,7 @@ func (c *core) take(key serverKey, v *view, bound bool, endpoint string) (*lease
 	}
 	anywhere := endpoint == "" || known.sharesKeys(now)
 	look := func() (item cache.Item[*session], ok bool) {
+		missing = "none"
 		if endpoint != "" {
 			item, ok = c.pool.TakeFrom(key, endpoint, now, pick)
 		}
@@ -56,11 +57,15 @@ func (c *core) take(key serverKey, v *view, bound bool, endpoint string) (*lease
 		}
 		return item, ok
 	}
+	apart := func() bool { return !anywhere && c.holds(key) } // there are some, for others
 	item, ok := look()
-	if !ok && !anywhere && missing == "none" && c.holds(key) {
+	if !ok && !apart() && c.vault.keeps(key) {
+		item, ok = c.lookFurther(key, v, look, func() bool {
+			return missing != "none" && missing != leased.reason || apart()
+		})
+	}
+	if !ok && missing == "none" && apart() {
 		missing = "endpoint"
-	} else if !ok && c.vault.keeps(key) {
-		item, ok = c.lookFurther(key, v, look)
 	}
 	if !ok {
 		known.missed(now)
@@ -78,13 +83,16 @@ func (c *core) take(key serverKey, v *view, bound bool, endpoint string) (*lease
 }
 
 // lookFurther looks again after each fetch from the store that brought
-// anything, until the patience of a handshake is over.
-func (c *core) lookFurther(key serverKey, v *view, look func() (cache.Item[*session], bool)) (item cache.Item[*session], ok bool) {
+// anything, until the patience of a handshake is over. If what came is of no
+// use here, more of it would not be either.
+func (c *core) lookFurther(key serverKey, v *view, look func() (cache.Item[*session], bool), useless func() bool) (item cache.Item[*session], ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
 	defer cancel()
 	defer c.vault.queueUp(key)()
 	for !ok && c.vault.fetch(ctx, key, v) {
-		item, ok = look()
+		if item, ok = look(); !ok && useless() {
+			break
+		}
 	}
 	return item, ok
 }
@@ -217,6 +225,7 @@ func (c *core) giveBack(l *lease) {
 		c.remove(l.s, fate)
 		return
 	}
+	c.vault.stow(l.s)
 	c.event(Event{Kind: SessionReturned, Session: &l.s.borrowed})
 }
 

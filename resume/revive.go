@@ -13,6 +13,10 @@ import (
 // pool. It reports whether there is one to be used.
 func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, birth uint64) bool {
 	c := v.core
+	if c.closed.Load() { // while the store was looking
+		v.returnEntry(place, e)
+		return false
+	}
 	record, err := v.sealed.open(place, e)
 	var cs *tls.ClientSessionState
 	if err == nil {
@@ -35,14 +39,17 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	now := time.Now()
 	if why := s.spent(now); why != nil {
 		s.end(why)
-		c.depart(s)
+		v.tellEnd(s)
 		return false
 	}
 	if s.reusable {
 		v.putBack(s, place, e)
 	}
-	c.event(Event{Kind: SessionFetched, Session: &s.borrowed})
 	c.pooled(s, s.item())
+	if s.reusable && !s.verdict.Load().open() { // by a Clear that came too early for it
+		v.forget(s)
+	}
+	v.tellOf(SessionFetched, s)
 	return true
 }
 
@@ -76,11 +83,35 @@ func (s *session) setRecord(info ticket.Info, r *ticket.Record, seen *view) {
 
 // putBack stores a TLS 1.2 session again, for others to use as well.
 func (v *vault) putBack(s *session, place string, e cache.Entry) {
+	s.filed.Store(&filing{place, e.ID}) // or may be, after an error
+	if err := v.returnEntry(place, e); err != nil {
+		v.failed(s.key, "put", err)
+	}
+}
+
+func (v *vault) returnEntry(place string, e cache.Entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
-	if err := v.sealed.store.Put(ctx, place, e); err != nil {
-		v.failed(s.key, "put", err)
+	return v.sealed.store.Put(ctx, place, e)
+}
+
+// tellOf tells of something that happened to a session.
+func (v *vault) tellOf(kind EventKind, s *session) {
+	if v.core.observe == nil || !s.retain() {
 		return
 	}
-	s.filed.Store(&filing{place, e.ID})
+	v.tell(func() {
+		defer s.release()
+		v.core.event(Event{Kind: kind, Session: &s.borrowed})
+	})
+}
+
+// tellEnd is depart where the user must not be called.
+func (v *vault) tellEnd(s *session) {
+	if s.retain() {
+		v.tell(func() {
+			defer s.release()
+			v.core.depart(s)
+		})
+	}
 }

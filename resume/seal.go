@@ -55,13 +55,13 @@ const scopeTag = 16
 // places are where a server's sessions are filed: the first for what is put,
 // the others where older keys of the ring have put theirs.
 func (s *SealedStore) places(key serverKey) []string {
-	scopes := s.scopes(key.domain.name)
-	servers := s.keys.Indexes(label("server", key.domain.name, string(key.print[:]), key.name))
-	if len(servers) != len(scopes) {
-		return nil // the ring was set meanwhile: a miss
-	}
+	both := s.keys.IndexesOf(
+		label("scope", key.domain.name),
+		label("server", key.domain.name, string(key.print[:]), key.name),
+	)
+	scopes, servers := both[0], both[1]
 	for i := range servers {
-		servers[i] = scopes[i] + servers[i]
+		servers[i] = scopes[i][:scopeTag] + servers[i]
 	}
 	return servers
 }

@@ -112,13 +112,19 @@ func (s *session) end(v *verdict) bool {
 	}
 }
 
-// evict notes that a bound pushed the session out of the pool. Whoever holds
-// it may still use it.
-func (s *session) evict() {
-	for now := s.verdict.Load(); now == live || now == leased; now = s.verdict.Load() {
-		if s.verdict.CompareAndSwap(live, evicted) || s.verdict.CompareAndSwap(leased, leasedEvicted) {
+// evict notes that a bound pushed the session out of the pool, and reports
+// whether that is the end of it: one that is just being written goes on in the
+// store. Whoever holds it may still use it.
+func (s *session) evict() bool {
+	for {
+		now := s.verdict.Load()
+		next := now.evicted()
+		if next == nil {
+			return true // it has ended
+		}
+		if s.verdict.CompareAndSwap(now, next) {
 			s.core.ledger.move(s)
-			return
+			return now != stowing
 		}
 	}
 }

@@ -44,9 +44,10 @@ var (
 	leasedEvicted = &verdict{status: Used, reason: "leased", leased: true}
 	// Sessions that are on their way to the store, there, and on the way back
 	// to who holds one: nobody may take them from the pool.
-	stowing    = &verdict{status: Resumable, leased: true}
-	stored     = &verdict{status: Resumable}
-	reclaiming = &verdict{status: Used, reason: "leased", leased: true}
+	stowing        = &verdict{status: Resumable, leased: true}
+	stowingEvicted = &verdict{status: Resumable, reason: "evicted", leased: true}
+	stored         = &verdict{status: Resumable}
+	reclaiming     = &verdict{status: Used, reason: "leased", leased: true}
 
 	used = &verdict{status: Used, reason: "used"}
 
@@ -70,6 +71,20 @@ var (
 	cleared = &verdict{status: Removed, reason: "cleared"}
 	closed  = &verdict{status: Removed, reason: "closed"}
 )
+
+// evicted is the verdict of a session that leaves the pool for want of room;
+// nil if it has ended, or is in no pool.
+func (v *verdict) evicted() *verdict {
+	switch v {
+	case live:
+		return evicted
+	case leased:
+		return leasedEvicted
+	case stowing:
+		return stowingEvicted
+	}
+	return nil
+}
 
 // open reports whether the session has not ended for good.
 func (v *verdict) open() bool {

@@ -143,6 +143,7 @@ func (f *fleet) cache(t testing.TB) *ClientCache {
 
 // failures are the reasons of StoreFailed so far.
 func (f *fleet) failures() (reasons []string) {
+	synctest.Wait() // they are told in the background
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range f.events {

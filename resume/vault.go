@@ -3,7 +3,10 @@ package resume
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/singleflight"
 
@@ -31,6 +34,7 @@ type vault struct {
 	stopped chan struct{}     // closed when the writer has ended
 	writing serverKey         // what the writer has claimed sessions of
 	written chan struct{}     // closed when they are written; nil: none are
+	told    chan struct{}     // closed when the user was told of all so far
 	waiting map[serverKey]int // callers who need a session, by key
 }
 
@@ -53,7 +57,7 @@ func (v *vault) keeps(key serverKey) bool { return v != nil && key.domain.name !
 // stow has a session written. If the queue is full it stays in memory, where
 // the next Flush finds it.
 func (v *vault) stow(s *session) {
-	if !v.keeps(s.key) || !s.verdict.Load().open() || !s.retain() {
+	if !v.keeps(s.key) || v.core.closed.Load() || !s.verdict.Load().open() || !s.retain() {
 		return
 	}
 	if !v.enqueue(maxQueued, job{put: s}) {
@@ -65,10 +69,9 @@ func (v *vault) stow(s *session) {
 // forget deletes a session from the store, if it is there.
 func (v *vault) forget(s *session) {
 	where := s.filed.Swap(nil)
-	if where == nil || v.enqueue(maxQueued, job{drop: where}) {
-		return
+	if where != nil && !v.enqueue(math.MaxInt, job{drop: where}) {
+		go v.drop(s.key, *where) // closed, and nobody is to wait for it
 	}
-	v.drop(s.key, *where) // the queue is full, and this must not be forgotten
 }
 
 // reclaim gets a stored session back for who holds it. Of all who try, here
@@ -87,14 +90,52 @@ func (v *vault) reclaim(s *session) bool {
 	if where == nil || !s.verdict.CompareAndSwap(stored, reclaiming) {
 		return false
 	}
+	s.retain() // for the call below, which may outlive this one
+	answer := make(chan bool, 1)
+	var left atomic.Bool // one of the two: the caller, or the answer was there first
+	go func() {
+		defer s.release()
+		got := v.askBack(s, *where)
+		if left.Swap(true) { // the caller has gone
+			if !got {
+				return
+			}
+			s.retain() // for the lease, which others may have now
+			v.core.giveBack(&lease{s: s, item: s.item(), pooled: true})
+			return
+		}
+		answer <- got
+	}()
+	select {
+	case got := <-answer:
+		return got
+	case <-ctx.Done():
+		if left.Swap(true) {
+			return <-answer
+		}
+		v.failed(s.key, "slow", ctx.Err())
+		return false
+	}
+}
+
+// askBack is the store's answer to reclaim: the session is leased to us, or it
+// is not.
+func (v *vault) askBack(s *session, where filing) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
+	defer cancel()
 	mine, err := v.sealed.store.Delete(ctx, where.key, where.id)
 	switch {
 	case err != nil:
 		v.failed(s.key, "delete", err)
 		s.verdict.CompareAndSwap(reclaiming, stored)
+		if fate := s.fate.Load(); fate != nil {
+			v.core.remove(s, fate)
+		}
 		return false
 	case !mine:
-		s.end(used)
+		if s.end(used) {
+			v.core.depart(s)
+		}
 		return false
 	}
 	s.filed.Store(nil)
@@ -163,18 +204,21 @@ func (v *vault) fetch(ctx context.Context, key serverKey, seen *view) bool {
 // late is for the next.
 func (v *vault) bring(key serverKey, seen *view) (brought int) {
 	v.mu.Lock()
-	wanted := min(max(1, v.waiting[key]), maxBatch)
+	wanted := min(max(1, v.waiting[key]), maxBatch, v.core.perServer)
 	v.mu.Unlock()
 	birth := v.core.epoch.Load()
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
 	for _, place := range v.sealed.places(key) {
-		for brought < wanted {
+		for range maxRounds { // of entries that are of no use
+			if brought >= wanted || ctx.Err() != nil {
+				break
+			}
 			entries, err := v.sealed.store.Take(ctx, place, wanted-brought)
 			if err != nil && !errors.Is(err, cache.ErrMiss) {
 				v.failed(key, "take", err)
 			}
-			for _, e := range entries {
+			for _, e := range slices.Backward(entries) { // the newest last
 				if v.revive(key, seen, place, e, birth) {
 					brought++
 				}
@@ -209,5 +253,21 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 // failed counts and tells what went wrong with the store. It never becomes an
 // error of a handshake.
 func (v *vault) failed(key serverKey, reason string, err error) {
-	v.core.storeFailed(key, reason, err)
+	v.tell(func() { v.core.storeFailed(key, reason, err) })
+}
+
+// tell runs what calls the user, in a goroutine of its own and one after the
+// other: the writer must not wait for who may be waiting for it.
+func (v *vault) tell(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before, done := v.told, make(chan struct{})
+	v.told = done
+	go func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
+		f()
+	}()
 }

@@ -118,6 +118,7 @@ func (v *vault) put(jobs []job) error {
 // may get it yet: then it must not be used.
 func (v *vault) salvage(s *session, where filing) {
 	if s.reusable {
+		s.filed.Store(&where) // for whoever is to delete it
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
@@ -126,7 +127,16 @@ func (v *vault) salvage(s *session, where filing) {
 		v.unstow(s)
 		return
 	}
-	v.core.remove(s, failedStore)
+	v.finish(s, failedStore)
+}
+
+// finish ends a session from within the writer.
+func (v *vault) finish(s *session, why *verdict) {
+	if s.end(why) {
+		v.core.withdraw(s)
+		v.forget(s)
+		v.tellEnd(s)
+	}
 }
 
 // begin notes that sessions of a key are neither here nor there, until the
@@ -144,26 +154,35 @@ func (v *vault) begin(key serverKey) (end func()) {
 }
 
 // unstow leaves a session where it was: in the pool.
-func (v *vault) unstow(s *session) { s.verdict.CompareAndSwap(stowing, live) }
+func (v *vault) unstow(s *session) {
+	if s.verdict.CompareAndSwap(stowing, live) {
+		return
+	}
+	if s.verdict.CompareAndSwap(stowingEvicted, evicted) { // which it has left meanwhile
+		v.core.ledger.move(s)
+		v.tellEnd(s)
+	}
+}
 
 // stowed takes a session that is in the store out of the pool. If it ended
 // while it was being written, it is taken out of the store again.
 func (v *vault) stowed(s *session, where filing) {
 	s.filed.Store(&where)
 	if s.isCleared() { // by a Clear that came too early for this one
-		s.end(cleared)
+		v.finish(s, cleared)
 	}
 	switch {
 	case s.reusable && s.verdict.Load().open():
-	case !s.reusable && s.verdict.CompareAndSwap(stowing, stored):
+	case !s.reusable && (s.verdict.CompareAndSwap(stowing, stored) || s.verdict.CompareAndSwap(stowingEvicted, stored)):
 		v.core.ledger.move(s)
 		v.core.withdraw(s)
+	case s.verdict.Load() == closed: // by a Close that did not wait; it is stored all the same
 	default:
 		s.filed.Store(nil)
 		v.drop(s.key, where)
 		return
 	}
-	v.core.event(Event{Kind: SessionStored, Session: &s.borrowed})
+	v.tellOf(SessionStored, s)
 }
 
 // flush has everything written that is in the pool, and waits for it. What

@@ -130,13 +130,20 @@ func (k *Keyring) Set(keys ...[32]byte) error {
 // those where records filed under the other keys are. Each is an HMAC-SHA256
 // in 43 characters of A-Z, a-z, 0-9, - and _, the same in every process with
 // the same key. Without keys there are none.
-func (k *Keyring) Indexes(label []byte) []string {
+func (k *Keyring) Indexes(label []byte) []string { return k.IndexesOf(label)[0] }
+
+// IndexesOf returns the Indexes of each label, all with the same keys: a Set
+// comes before or after, and not in between.
+func (k *Keyring) IndexesOf(labels ...[]byte) [][]string {
 	ring := k.ring()
-	indexes := make([]string, len(ring))
-	for i := range ring {
-		indexes[i] = name(ring[i].index, label, sha256.Size)
+	all := make([][]string, len(labels))
+	for n, label := range labels {
+		all[n] = make([]string, len(ring))
+		for i := range ring {
+			all[n][i] = name(ring[i].index, label, sha256.Size)
+		}
 	}
-	return indexes
+	return all
 }
 
 // ID returns the name of a ticket's entry in a store: 22 characters of the

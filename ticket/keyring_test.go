@@ -434,3 +434,37 @@ func fipsOnly(t *testing.T) {
 	require.NoError(t, err, out)
 	require.Contains(t, out, "fips140=only: done")
 }
+
+// Labels that belong together are looked up with the same keys, whatever Set
+// does meanwhile.
+func TestIndexesOfSeveralLabelsAreOfOneMoment(t *testing.T) {
+	one, two := [32]byte{1}, [32]byte{2}
+	ring := must(NewKeyring(one))
+	want := map[string]string{}
+	for _, key := range [][32]byte{one, two} {
+		k := must(NewKeyring(key))
+		want[k.Indexes([]byte("a"))[0]] = k.Indexes([]byte("b"))[0]
+	}
+	stop := make(chan bool)
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				ring.Set([][][32]byte{{one}, {two}, {two, one}}[n%3]...)
+			}
+		}
+	}()
+	for range 5000 {
+		both := ring.IndexesOf([]byte("a"), []byte("b"))
+		require.Len(t, both[1], len(both[0]))
+		for i, a := range both[0] {
+			require.Equal(t, want[a], both[1][i])
+		}
+	}
+	close(stop)
+	<-done
+}

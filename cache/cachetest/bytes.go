@@ -22,6 +22,8 @@ func names() []string {
 	}
 }
 
+// All keys are there at once, each with a value of its own, so that two that a
+// store takes for one cannot both be right.
 func keysOfAnyBytesStayApart(c *check) {
 	s := c.newStore()
 	for i, key := range names() {
@@ -66,6 +68,8 @@ func quarters(list []string) (parts [][]string) {
 	return append(parts, list)
 }
 
+// keyAndIDDoNotRunTogether has pairs that are one string when they are joined,
+// with and without a separator.
 func keyAndIDDoNotRunTogether(c *check) {
 	s := c.newStore()
 	pairs := [][2]string{

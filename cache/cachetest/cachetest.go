@@ -2,7 +2,9 @@
 // writes a store. It needs nothing but a way to make one:
 //
 //	func TestStore(t *testing.T) {
-//		cachetest.TestStore(t, func(t *testing.T) cache.Store { return newStore(t) })
+//		cachetest.TestStore(t, func(t *testing.T) cache.Store {
+//			return newStore(t)
+//		})
 //	}
 //
 // [Run] takes options and also tests what a store keeps when it is opened

@@ -77,6 +77,7 @@ const (
 	takers = 8
 )
 
+// eachEntryIsTakenOnce is what a Store is for.
 func eachEntryIsTakenOnce(c *check) {
 	s := c.newStore()
 	for round := range rounds {
@@ -108,6 +109,8 @@ func eachEntryIsDeletedOnce(c *check) {
 	}
 }
 
+// Half of them take and half delete, each in an order of its own, so that they
+// meet at all ages. To delete is to have: it means that nobody will offer it.
 func eachEntryIsTakenOrDeleted(c *check) {
 	s := c.newStore()
 	for round := range rounds {

@@ -13,6 +13,8 @@ func expiring(id string, at time.Time) cache.Entry {
 	return e
 }
 
+// The epoch and the times around it are those that a store may use to say
+// "never".
 func expiredIsNotThere(c *check) {
 	s := c.newStore()
 	now := time.Now()
@@ -40,6 +42,8 @@ func expiryComesWhileStored(c *check) {
 	c.holds(s, "k", "a")
 }
 
+// expiredHidesNothing has expired entries above, between and below good ones: a
+// store that looks only at the newest misses.
 func expiredHidesNothing(c *check) {
 	s := c.newStore()
 	soon, late := time.Now().Add(25*time.Millisecond), time.Now().Add(time.Hour)
@@ -49,6 +53,7 @@ func expiredHidesNothing(c *check) {
 	c.holds(s, "k")
 }
 
+// A value that was withdrawn must not come back because its successor was late.
 func putOfExpiredReplaces(c *check) {
 	s := c.newStore()
 	past := time.Now().Add(-time.Second)
@@ -59,6 +64,7 @@ func putOfExpiredReplaces(c *check) {
 	c.holds(s, "k", "b")
 }
 
+// Rounded down, because an entry must not outlive what it was granted.
 func expiresIsKeptToTheMillisecond(c *check) {
 	s := c.newStore()
 	now := time.Now()

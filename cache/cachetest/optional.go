@@ -20,6 +20,8 @@ func (c *check) opened() (first, second cache.Store) {
 	return first, c.reopen(first)
 }
 
+// reopenedKeepsEntriesAndOrder puts through one opening and takes through
+// another: the order is that of the puts, whoever made them.
 func reopenedKeepsEntriesAndOrder(c *check) {
 	first, second := c.opened()
 	c.put(first, "k", samples("a", "b", "c")...)
@@ -79,6 +81,8 @@ func line(l cache.Listed) string {
 	return fmt.Sprintf("%q %q %d %s", l.Key, l.ID, l.Size, at)
 }
 
+// listShowsWhatIsThere uses keys and IDs of any bytes: a store that hashes or
+// encodes them must give them back as they were.
 func listShowsWhatIsThere(c *check) {
 	s, l := c.lister()
 	c.same(c.list(l), nil, "list of nothing")

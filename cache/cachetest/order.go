@@ -28,6 +28,7 @@ func takeReturnsWhatWasPut(c *check) {
 	c.holds(s, "k", "a")
 }
 
+// The newest ticket is the one that the server will know the longest.
 func lastPutComesFirst(c *check) {
 	s := c.newStore()
 	entries := numbered("e", 20)
@@ -57,6 +58,7 @@ func takeReturnsAtMostMax(c *check) {
 	c.holds(s, "k")
 }
 
+// A miss for max 0 would look like an empty store to whoever computed it wrong.
 func maxBelowOneIsAnError(c *check) {
 	s := c.newStore()
 	c.put(s, "k", sample("a"))
@@ -69,6 +71,8 @@ func maxBelowOneIsAnError(c *check) {
 	c.holds(s, "k", "a")
 }
 
+// An ID that was taken is free: a store that remembers it as used would refuse
+// what is put under it later.
 func takenIsGone(c *check) {
 	s := c.newStore()
 	c.put(s, "k", samples("a", "b")...)
@@ -87,6 +91,8 @@ func putOfNothingIsNothing(c *check) {
 	c.holds(s, "k")
 }
 
+// putReplacesTheID looks for the value, the place and the number: a store may
+// keep both, keep the old one, or put the new one where the old one was.
 func putReplacesTheID(c *check) {
 	old := cache.Entry{ID: "a", Value: []byte("old")}
 	s := c.newStore()
@@ -120,6 +126,7 @@ func deleteIsTrueForWhatIsThere(c *check) {
 	c.holds(s, "other", "b")
 }
 
+// The empty key is one like any other, and the store outlives its Clear.
 func clearRemovesEverything(c *check) {
 	s := c.newStore()
 	for _, key := range []string{"k", "l", ""} {
@@ -135,6 +142,8 @@ func clearRemovesEverything(c *check) {
 	c.holds(s, "k", "c")
 }
 
+// valuesAreNotShared writes over what it has put and what it has taken: a store
+// in memory must have copied the one and must have forgotten the other.
 func valuesAreNotShared(c *check) {
 	s := c.newStore()
 	value := []byte("value of a")

@@ -117,8 +117,8 @@ func fill(b *testing.B, s *dirstore.Store) {
 }
 
 // BenchmarkProcess runs a program that opens the store and takes one entry, and
-// the same program when it only exits, in turn: the difference is what the store
-// costs it.
+// the same program when it only exits, in turn: the difference is what the
+// store costs it.
 func BenchmarkProcess(b *testing.B) {
 	program := filepath.Join(b.TempDir(), "once")
 	out, err := exec.Command("go", "build", "-o", program, "./testdata/once").CombinedOutput()

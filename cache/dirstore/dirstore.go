@@ -90,6 +90,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err := s.prepare(); err != nil {
 		return nil, fmt.Errorf("dirstore: %w", err)
 	}
+	// At random: programs that put once and exit would otherwise never count.
 	s.untilCensus.Store(1 + rand.Int64N(s.censusEvery()))
 	return s, nil
 }
@@ -136,8 +137,8 @@ func (s *Store) prepare() error {
 	return trusted(s.dir, info)
 }
 
-// mkdir makes a private directory whatever the umask. One that is there
-// already is left as it is.
+// mkdir makes a private directory whatever the umask, which Mkdir obeys and
+// Chmod does not. One that is there already is left as it is.
 func (s *Store) mkdir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {

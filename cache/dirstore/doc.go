@@ -31,11 +31,12 @@
 // back harms no order within a key as long as the key has entries, and
 // at-most-once never. It lets entries live longer that were to expire.
 //
-// Files that are none of the store's are left alone, and so are directories,
-// symbolic links, sockets and the like, whatever their name; they are skipped
-// and counted, see [Stats]. A damaged file is removed. What has expired goes
-// when a call comes across it, in small part with a store's first Put, and all of
-// it with Sweep; so do temporary files ten minutes after who wrote them died.
+// Files with other names are left alone. What has the name of an entry and is
+// no file, such as a symbolic link, a FIFO or a directory, is never followed,
+// waited for or taken. All this is skipped and counted, see [Stats], and hides
+// no good entry. A damaged file is removed by a Take. What has expired goes
+// when a call comes across it, in small part with a store's first Put, and all
+// of it with Sweep; so do temporary files ten minutes after their writers died.
 //
 // # Who may read it
 //
@@ -55,7 +56,7 @@
 //     and vetted, never run.
 //   - NFS: removal is decided by the server, so that at-most-once holds between
 //     clients; a client may list an old state, and miss. If the reply to a
-//     removal is lost, so is the entry. Clocks differ: so do order between
-//     machines and expiry.
+//     removal is lost, so is the entry. Clocks differ, and with them expiry and
+//     the order of machines that put to a key that has run empty. Never run.
 //   - Other file systems must let one of several removals of a file succeed.
 package dirstore

@@ -31,7 +31,9 @@ func (f *folder) file(name string) string {
 }
 
 // list reads a key's directory. One that is not there is fs.ErrNotExist, and
-// something else in its place is errForeign.
+// something else in its place is errForeign. It asks for names alone: what kind
+// of file each is would cost a call per file on some systems, and matters only
+// for the few that are opened.
 func (s *Store) list(name string) (*folder, error) {
 	f := &folder{name: name, path: s.keyDir(name)}
 	d, err := openDir(f.path)
@@ -92,6 +94,7 @@ func (s *Store) load(f *folder, n fileName) (key string, e cache.Entry, err erro
 	case info.Size() > int64(headerLen)+maxNames+int64(s.opts.MaxValue):
 		return "", cache.Entry{}, errTooLarge
 	}
+	// Files are never written to once they have their name, so the size holds.
 	b := make([]byte, info.Size())
 	if _, err := io.ReadFull(file, b); err == io.EOF || err == io.ErrUnexpectedEOF {
 		return "", cache.Entry{}, errDamaged // shorter than it was a moment ago
@@ -149,8 +152,11 @@ func (s *Store) dropReplaced(f *folder, i int) {
 	}
 }
 
-// trim removes what is replaced, expired or above MaxPerKey, the oldest first,
-// and leaves what remains in f. Files of the IDs in gone go without successor.
+// trim removes what is replaced, expired or above MaxPerKey, and leaves what
+// remains in f. Files of the IDs in gone go without successor. It decides from
+// the newest to the oldest, which is what replacing and the bound go by, and
+// removes from the oldest to the newest: if it dies halfway, no file that was
+// replaced has become the newest of its ID.
 func (s *Store) trim(f *folder, gone []idName, now moment) (removed int) {
 	why := make([]*atomic.Uint64, len(f.files))
 	seen := make(map[idName]bool, len(f.files))

@@ -34,6 +34,8 @@ func (s *Store) List(ctx context.Context) iter.Seq2[cache.Listed, error] {
 	}
 }
 
+// peek shows what Take could return. It removes neither what has expired nor
+// what is damaged: a tool that looks must not change what it looks at.
 func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, now time.Time) error {
 	var failed error
 	err := s.eachFolder(ctx, func(f *folder) bool {

@@ -40,7 +40,7 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now 
 		return notStored(err)
 	}
 	s.dropStale(f, now)
-	before := len(f.files)
+	before := len(f.files) // the files after these are this Put's
 	if err = s.writeAll(ctx, f, key, fresh, now); err != nil && s.takeBack(f, before) {
 		err = notStored(err)
 	}
@@ -106,7 +106,8 @@ func (s *Store) plan(entries []cache.Entry, now time.Time) (fresh []cache.Entry,
 }
 
 // makeFolder makes the key's directory, and the store's if somebody has removed
-// it since Open.
+// it since Open, as cleaners of caches do. That nobody has put another in its
+// place is checked again.
 func (s *Store) makeFolder(f *folder) error {
 	err := s.mkdir(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +118,9 @@ func (s *Store) makeFolder(f *folder) error {
 	return err
 }
 
-// writeAll writes entries as the newest of the folder.
+// writeAll writes entries as the newest of the folder. Their sequence is the
+// clock's, unless something newer is there: then it comes from a clock that was
+// ahead of this one, and the order of puts counts, not that of clocks.
 func (s *Store) writeAll(ctx context.Context, f *folder, key string, entries []cache.Entry, now time.Time) error {
 	if len(entries) == 0 {
 		return nil
@@ -171,8 +174,9 @@ func (s *Store) writeTmp(f *folder, tmp string, data []byte) (err error) {
 	return err
 }
 
-// writeNew writes a file that is not there yet and reports what Close says: on
-// NFS a full disk shows only then.
+// writeNew writes a file that is not there yet, so that it follows no symbolic
+// link and meets no other writer, and reports what Close says: on NFS a full
+// disk shows only then.
 func writeNew(path string, data []byte, sync bool) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -51,7 +51,8 @@ func (s *Store) take(ctx context.Context, key string, max int, now time.Time) ([
 
 // takeFrom takes from one listing, and reports whether another listing may have
 // more, because it lost a race. A file that cannot be removed hides no other,
-// but is the error if nothing else can be taken.
+// but is the error if nothing else can be taken: a miss would hide a directory
+// that has become read-only.
 func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, now moment) (taken []cache.Entry, again bool, err error) {
 	for i := len(f.files) - 1; i >= 0 && len(taken) < max; i-- {
 		if ctx.Err() != nil {
@@ -156,6 +157,8 @@ func (s *Store) delete(ctx context.Context, key string, id idName, now time.Time
 	return false, nil
 }
 
+// deleteFile does not open the file. If it is damaged, whoever deletes it has
+// still kept everybody else from it.
 func (s *Store) deleteFile(f *folder, n fileName, now moment) (bool, error) {
 	if n.expired(now) {
 		return false, s.drop(f, n, &s.counts.expired)
