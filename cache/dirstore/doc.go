@@ -1,7 +1,8 @@
 // Package dirstore is a [cache.Store] in a directory: one small file per
 // entry, no server, no lock, nothing held open. Any number of processes may
-// use one directory at a time, and one that lives for a single request pays
-// some 0.1 ms for it.
+// use one directory at a time, and one that lives for a single request pays 0.3
+// to 0.4 ms for opening it and taking an entry, a process that has done so
+// before 40 us.
 //
 // # At most once
 //
