@@ -624,6 +624,7 @@ func TestSiblingsInTheStoreOfARefusedTicketAreNotOffered(t *testing.T) {
 			conn := p.bound(t, c.Scope("tenant"), false)
 			conn.NetConn().Close()
 			conn.Close()
+			flush(t, c) // the writer deletes what its end has forfeited
 		}
 		require.Equal(t, 3, p.seen.Counts().Offered, "what the last one brought, and then no dead one")
 		require.GreaterOrEqual(t, checkStats(t, c).Fetched, uint64(5), "though they were at hand")
