@@ -45,11 +45,10 @@ func TestMain(m *testing.M) {
 		if err := json.Unmarshal([]byte(text), &work); err != nil {
 			panic(err)
 		}
-		if err := work.run(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+		if work.Ahead != 0 {
+			work.byItsClock(m)
 		}
-		return
+		work.main()
 	}
 	os.Exit(m.Run())
 }
@@ -66,6 +65,8 @@ type task struct {
 	Unread   bool
 	Wait     bool // for a line on standard input, before the first
 	Ready    bool // only take a session, and tell how long that took
+
+	Ahead time.Duration // of the process's clock
 }
 
 // A done is what it prints of each round.
@@ -73,6 +74,15 @@ type done struct {
 	Resumed int
 	Failed  int
 	Ready   time.Duration
+}
+
+// main does it, and ends the process.
+func (t *task) main() {
+	if err := t.run(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 func (t *task) run(in io.Reader, out io.Writer) error {

@@ -174,7 +174,8 @@ func (c *core) remove(s *session, v *verdict) bool {
 // that was stored may have been fetched since, and has a twin in the pool.
 func (c *core) finish(s *session, v *verdict) {
 	c.unpool(s)
-	if s.filed.Load() != nil && !s.reusable {
+	if where := s.filed.Load(); where != nil && !s.reusable {
+		c.vault.doom(*where, v) // first: revive looks for it last
 		c.pool.Remove(s.key, func(other *session) bool { return other.info.ID == s.info.ID && other.end(v) })
 	}
 	c.vault.forget(s)

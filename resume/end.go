@@ -137,6 +137,9 @@ func (c *Conn) drain() {
 		return
 	}
 	defer c.endOwn()
+	if err := c.limit(0); errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		return // closed underneath: a ticket in crypto/tls's buffer is void
+	}
 	defer time.AfterFunc(drainTime, func() {
 		if c.interrupt(); c.writes.Load() > 0 {
 			c.wire.Close() // which is what this Close is for
@@ -154,8 +157,8 @@ func (c *Conn) drain() {
 }
 
 // limit sets a deadline for a raw read of our own, so long from now; none if d
-// is 0. It reports whether the raw connection has deadlines.
-func (c *Conn) limit(d time.Duration) bool {
+// is 0. It fails if the raw connection is closed or has no deadlines.
+func (c *Conn) limit(d time.Duration) error {
 	c.reading.mu.Lock()
 	defer c.reading.mu.Unlock()
 	var t time.Time
@@ -163,7 +166,7 @@ func (c *Conn) limit(d time.Duration) bool {
 		t = time.Now().Add(d)
 	}
 	c.reading.moved = true
-	return c.wire.Conn.SetReadDeadline(t) == nil
+	return c.wire.Conn.SetReadDeadline(t)
 }
 
 func (c *Conn) lacksTicket() bool {

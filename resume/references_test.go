@@ -421,3 +421,19 @@ func TestFreedSessionLetsGoOfTicketAndSecret(t *testing.T) {
 		require.Equal(t, Freed, handles[n].Status())
 	}
 }
+
+// Closing the raw connection underneath ends all that it brought (rule N28),
+// also what crypto/tls has in its buffer: that is not captured at all.
+func TestCloseTakesNoTicketFromAConnectionClosedUnderneath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, c := newPeer(t), new(ClientCache)
+		for _, closed := range []bool{false, true} {
+			conn := p.bound(t, c.NewScope(), false)
+			if closed {
+				conn.NetConn().Close()
+			}
+			conn.Close()
+		}
+		require.EqualValues(t, 1, checkStats(t, c).Captured, "by the one Close that came first")
+	})
+}

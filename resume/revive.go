@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"time"
@@ -36,8 +37,8 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	s.state.Store(cs)
 	s.spoken.Store(announced) // when it was received, here or elsewhere
 	c.ledger.fetch(s)
-	now := time.Now()
-	if why := s.spent(now); why != nil {
+	where := filing{place, e.ID}
+	if why := cmp.Or(s.spent(time.Now()), v.doomOf(where)); why != nil {
 		s.end(why)
 		v.tellEnd(s)
 		return false
@@ -46,6 +47,9 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 		v.putBack(s, place, e)
 	}
 	c.pooled(s, s.item())
+	if why := v.doomOf(where); why != nil { // since we looked
+		v.finish(s, why)
+	}
 	if s.reusable && !s.verdict.Load().open() { // by a Clear that came too early for it
 		v.forget(s)
 	}

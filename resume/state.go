@@ -34,6 +34,7 @@ type session struct {
 	spoken  atomic.Uint32                          // see announce and depart
 	bucket  bucket                                 // guarded by core.ledger
 	filed   atomic.Pointer[filing]                 // where the store has it; nil: nowhere
+	queued  atomic.Bool                            // for the vault's writer
 	fate    atomic.Pointer[verdict]                // what becomes of it unless it is used
 }
 
@@ -157,6 +158,24 @@ func (s *session) release() {
 	case n < 0:
 		panic("resume: a reference was released twice")
 	}
+}
+
+// queue retains the session for the vault's writer, unless it waits for that
+// already: a store that hangs must not make the queue longer with each Flush.
+func (s *session) queue() bool {
+	if !s.queued.CompareAndSwap(false, true) {
+		return false
+	}
+	if !s.retain() {
+		s.queued.Store(false)
+		return false
+	}
+	return true
+}
+
+func (s *session) unqueue() {
+	s.queued.Store(false)
+	s.release()
 }
 
 // countedHandle is a new handle with a reference, or one that reads Freed.

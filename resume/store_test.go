@@ -61,6 +61,7 @@ func (s *shelf) Take(ctx context.Context, key string, max int) (taken []cache.En
 	if err := s.enter(ctx, "take"); err != nil {
 		return nil, err
 	}
+	defer s.enter(ctx, "reply")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takes++
@@ -511,6 +512,45 @@ func TestWhatEndsASessionEndsItInTheStore(t *testing.T) {
 	}
 }
 
+// A session that has ended but is not deleted yet comes to nobody in this
+// process, whether the store is asked before the end or after it (rule N28).
+func TestEndedSessionIsNotFetchedBeforeItIsDeleted(t *testing.T) {
+	for _, row := range []struct {
+		why                 string
+		take, reply, delete time.Duration
+		end                 time.Duration // after the store was asked
+	}{
+		{"before it is asked", 0, 0, time.Second, 0},
+		{"while it looks", 4 * time.Millisecond, 0, time.Second, 2 * time.Millisecond},
+		{"while it replies", 0, 4 * time.Millisecond, time.Second, 2 * time.Millisecond},
+		{"and is deleted while it replies", 0, 4 * time.Millisecond, 0, 2 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p, f := newPeer(t), newFleet()
+			c := f.cache(t)
+			scope := c.Scope("tenant")
+			conn := scope.NewConn(p.serve(), p.client)
+			require.NoError(t, conn.Handshake())
+			exchange(t, conn)
+			flush(t, c)
+			require.Equal(t, 1, f.shelf.size())
+			f.shelf.slow("take", row.take)
+			f.shelf.slow("reply", row.reply)
+			f.shelf.slow("delete", row.delete)
+			if row.end == 0 {
+				conn.forfeit(failedAlert)
+			} else {
+				time.AfterFunc(row.end, func() { conn.forfeit(failedAlert) })
+			}
+			require.False(t, resumes(t, p, scope), row.why)
+			conn.Close()
+			require.Zero(t, p.seen.Counts().Offered)
+			require.NoError(t, c.Close())
+			checkStats(t, c)
+		})
+	}
+}
+
 // A listing is a shelf that says what it holds.
 type listing struct{ *shelf }
 
@@ -624,7 +664,6 @@ func TestSiblingsInTheStoreOfARefusedTicketAreNotOffered(t *testing.T) {
 			conn := p.bound(t, c.Scope("tenant"), false)
 			conn.NetConn().Close()
 			conn.Close()
-			flush(t, c) // the writer deletes what its end has forfeited
 		}
 		require.Equal(t, 3, p.seen.Counts().Offered, "what the last one brought, and then no dead one")
 		require.GreaterOrEqual(t, checkStats(t, c).Fetched, uint64(5), "though they were at hand")
@@ -711,6 +750,40 @@ func TestFullQueueLeavesSessionsInMemory(t *testing.T) {
 		_ = p
 		flush(t, c)
 		require.Zero(t, c.Stats().Pooled)
+		require.NoError(t, c.Close())
+	})
+}
+
+// A store that hangs does not make the queue longer with each Flush that gives
+// up on it.
+func TestFlushQueuesNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		c := f.cache(t)
+		f.shelf.slow("put", time.Hour) // longer than the writer waits
+		const sessions = 20
+		for n := range sessions {
+			c.Scope("tenant").Put(fmt.Sprint("server", n, ".test"), mint.session())
+		}
+		for range 5 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			require.ErrorIs(t, c.Flush(ctx), context.DeadlineExceeded)
+			cancel()
+		}
+		queued := 0
+		c.core().vault.mu.Lock()
+		for _, j := range c.core().vault.queue {
+			if j.put != nil {
+				queued++
+			}
+		}
+		c.core().vault.mu.Unlock()
+		require.LessOrEqual(t, queued, sessions)
+		require.Positive(t, queued)
+		f.shelf.slow("put", 0)
+		time.Sleep(time.Duration(sessions) * writeDeadline)
+		flush(t, c)
+		require.Equal(t, sessions, f.shelf.size())
 		require.NoError(t, c.Close())
 	})
 }

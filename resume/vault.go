@@ -29,6 +29,7 @@ type vault struct {
 	mu      sync.Mutex        // guards the rest
 	more    *sync.Cond        // the queue has grown, or closed is set
 	queue   []job             // for the writer
+	flushes []*flushing       // that wait for it
 	running bool              // there is a writer
 	closed  bool              // no more jobs are taken
 	stopped chan struct{}     // closed when the writer has ended
@@ -36,6 +37,10 @@ type vault struct {
 	written chan struct{}     // closed when they are written; nil: none are
 	told    chan struct{}     // closed when the user was told of all so far
 	waiting map[serverKey]int // callers who need a session, by key
+
+	// doomed is what is still to be deleted, and why: until then, it is for
+	// nobody here.
+	doomed map[filing]*verdict
 }
 
 func newVault(c *core, sealed *SealedStore) *vault {
@@ -44,7 +49,7 @@ func newVault(c *core, sealed *SealedStore) *vault {
 	}
 	v := &vault{
 		core: c, sealed: sealed,
-		stopped: make(chan struct{}), waiting: make(map[serverKey]int),
+		stopped: make(chan struct{}), waiting: make(map[serverKey]int), doomed: make(map[filing]*verdict),
 	}
 	v.more = sync.NewCond(&v.mu)
 	return v
@@ -57,13 +62,35 @@ func (v *vault) keeps(key serverKey) bool { return v != nil && key.domain.name !
 // stow has a session written. If the queue is full it stays in memory, where
 // the next Flush finds it.
 func (v *vault) stow(s *session) {
-	if !v.keeps(s.key) || v.core.closed.Load() || !s.verdict.Load().open() || !s.retain() {
+	if !v.keeps(s.key) || v.core.closed.Load() || !s.verdict.Load().open() || !s.queue() {
 		return
 	}
 	if !v.enqueue(maxQueued, job{put: s}) {
-		s.release()
+		s.unqueue()
 		v.failed(s.key, "queue", nil)
 	}
+}
+
+// doom keeps a session that has ended with why from coming back out of the
+// store, until forget has deleted it there.
+func (v *vault) doom(where filing, why *verdict) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.doomed[where] = why
+}
+
+// doomOf is nil for what may come back.
+func (v *vault) doomOf(where filing) *verdict {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.doomed[where]
+}
+
+// spare ends what doom began.
+func (v *vault) spare(where filing) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.doomed, where)
 }
 
 // forget deletes a session from the store, if it is there.
@@ -237,7 +264,7 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 	if v == nil || d != nil && d.name == "" {
 		return nil
 	}
-	v.await(ctx)
+	v.await(ctx, func() []job { return nil })
 	var err error
 	if d == nil {
 		err = v.sealed.store.Clear(ctx)

@@ -110,7 +110,7 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 		return n, err
 	case w.roundTrip > drainRoundTrip, !blind && (w.waited || w.owner.hasTicket()):
 		return 0, errPause
-	case !w.waited && !w.owner.limit(drainWait):
+	case !w.waited && w.owner.limit(drainWait) != nil:
 		return 0, errPause // it has no deadlines
 	}
 	w.waited = true

@@ -4,15 +4,24 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
 )
 
 // A job is one of three things for the writer to do.
 type job struct {
-	put   *session     // write this, of which the job has a reference
-	drop  *filing      // or delete this
-	flush chan<- error // or tell how all went since the last time
+	put   *session  // write this, of which the job has a reference
+	drop  *filing   // or delete this
+	flush *flushing // or this has everything behind it
+}
+
+// A flushing is a Flush that is under way. Only the writer touches err, which
+// is of what it has begun since the Flush was called.
+type flushing struct {
+	err  error
+	done chan error
 }
 
 // enqueue adds jobs, unless more than limit are waiting.
@@ -31,41 +40,59 @@ func (v *vault) enqueue(limit int, jobs ...job) bool {
 	return true
 }
 
-// next waits for jobs and takes all of them; none when the writer is to end.
-func (v *vault) next() []job {
+// next waits for jobs and takes the first: one, or several puts of one key,
+// which are made together. None when the writer is to end. Whoever is flushing
+// by then is to hear how they went.
+func (v *vault) next() (jobs []job, listeners []*flushing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for len(v.queue) == 0 && !v.closed {
 		v.more.Wait()
 	}
-	jobs := v.queue
-	v.queue = nil
-	return jobs
-}
-
-// write is the writer. What stands in the queue of one key in a row is put
-// together.
-func (v *vault) write() {
-	defer close(v.stopped)
-	var failed error
-	for jobs := v.next(); len(jobs) > 0; jobs = v.next() {
-		for len(jobs) > 0 {
-			n := 1
-			switch first := jobs[0]; {
-			case first.flush != nil:
-				first.flush <- failed
-				failed = nil
-			case first.drop != nil:
-				failed = errors.Join(failed, v.drop(serverKey{}, *first.drop))
-			default:
-				for n < min(len(jobs), maxBatch) && jobs[n].put != nil && jobs[n].put.key == first.put.key {
-					n++
-				}
-				failed = errors.Join(failed, v.put(jobs[:n]))
-			}
-			jobs = jobs[n:]
+	n := min(1, len(v.queue))
+	for n > 0 && n < min(len(v.queue), maxBatch) && v.queue[n].goesWith(v.queue[0]) {
+		n++
+	}
+	jobs = v.queue[:n:n]
+	if v.queue = v.queue[n:]; len(v.queue) == 0 {
+		v.queue = nil // lets go of those that are done
+	}
+	for _, j := range jobs {
+		if j.put != nil {
+			j.put.queued.Store(false) // from here on it may be queued again
 		}
 	}
+	return jobs, slices.Clone(v.flushes)
+}
+
+func (j job) goesWith(first job) bool {
+	return j.put != nil && first.put != nil && j.put.key == first.put.key
+}
+
+// write is the writer.
+func (v *vault) write() {
+	defer close(v.stopped)
+	for jobs, listeners := v.next(); len(jobs) > 0; jobs, listeners = v.next() {
+		var err error
+		switch first := jobs[0]; {
+		case first.flush != nil:
+			v.unlisten(first.flush)
+			first.flush.done <- first.flush.err
+		case first.drop != nil:
+			err = v.drop(serverKey{}, *first.drop)
+		default:
+			err = v.put(jobs)
+		}
+		for _, f := range listeners {
+			f.err = errors.Join(f.err, err)
+		}
+	}
+}
+
+func (v *vault) unlisten(f *flushing) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.flushes = slices.DeleteFunc(v.flushes, func(other *flushing) bool { return other == f })
 }
 
 // put writes sessions of one key, those that are still there to be written.
@@ -185,33 +212,38 @@ func (v *vault) stowed(s *session, where filing) {
 	v.tellOf(SessionStored, s)
 }
 
-// flush has everything written that is in the pool, and waits for it. What
-// failed before is tried again, and no longer counts.
+// flush has everything written that is in the pool or the queue, and waits for
+// it. What failed before is tried again, and no longer counts.
 func (v *vault) flush(ctx context.Context) error {
-	jobs := []job{{flush: make(chan error, 1)}}
-	v.core.pool.RemoveIf(func(key serverKey, s *session) bool { // only to see all
-		if v.keeps(key) && s.filed.Load() == nil && s.retain() {
-			jobs = append(jobs, job{put: s})
-		}
-		return false
+	return v.await(ctx, func() (jobs []job) {
+		v.core.pool.RemoveIf(func(key serverKey, s *session) bool { // only to see all
+			if v.keeps(key) && s.filed.Load() == nil && s.queue() {
+				jobs = append(jobs, job{put: s})
+			}
+			return false
+		})
+		return jobs
 	})
-	return v.await(ctx, jobs...)
 }
 
-// await adds jobs to the queue, however full, and waits until the writer has
-// done them and those before them.
-func (v *vault) await(ctx context.Context, jobs ...job) error {
-	done := make(chan error, 1)
-	if !v.enqueue(math.MaxInt, append(jobs, job{flush: done})...) {
+// await adds the jobs that find finds to the queue, however full, and waits
+// until the writer has done them and those before them. It listens before it
+// looks: what it does not find because it is in the queue counts as well.
+func (v *vault) await(ctx context.Context, find func() []job) error {
+	f := &flushing{done: make(chan error, 1)}
+	v.mu.Lock()
+	v.flushes = append(v.flushes, f)
+	v.mu.Unlock()
+	jobs := find()
+	if !v.enqueue(math.MaxInt, append(jobs, job{flush: f})...) {
 		for _, j := range jobs {
-			if j.put != nil {
-				j.put.release()
-			}
+			j.put.unqueue()
 		}
+		v.unlisten(f)
 		return nil // closed
 	}
 	select {
-	case err := <-done:
+	case err := <-f.done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -240,9 +272,14 @@ func (v *vault) close(ctx context.Context) error {
 func (v *vault) drop(key serverKey, where filing) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
-	_, err := v.sealed.store.Delete(ctx, where.key, where.id)
+	mine, err := v.sealed.store.Delete(ctx, where.key, where.id)
 	if err != nil {
 		v.failed(key, "delete", err)
+	}
+	if mine {
+		v.spare(where)
+	} else { // a fetch may have it, which takes no longer than this
+		time.AfterFunc(2*writeDeadline, func() { v.spare(where) })
 	}
 	return err
 }

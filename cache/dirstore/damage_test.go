@@ -91,6 +91,26 @@ func TestHugeFileIsSkipped(t *testing.T) {
 	require.Len(t, got[0].Value, 300<<10)
 }
 
+// Who lists entries to delete them hears of what could not be read, and sees
+// the rest first.
+func TestListEndsInAnErrorIfAFileCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, dirstore.Options{MaxValue: 10})
+	put(t, s, "k", "a", "b", "c")
+	require.NoError(t, open(t, dir, dirstore.Options{}).Put(background, "k", cache.Entry{ID: "large", Value: make([]byte, 100<<10)}))
+	path := newestOf(t, dir, "b")
+	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600)) // is no entry
+	var ids []string
+	var failed error
+	for listed, err := range s.List(background) {
+		if failed = err; err == nil {
+			ids = append(ids, listed.ID)
+		}
+	}
+	require.Equal(t, []string{"c", "a"}, ids)
+	require.ErrorContains(t, failed, "dirstore: list: a file is larger than MaxValue allows")
+}
+
 func TestForeignNamesAreLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, dirstore.Options{})

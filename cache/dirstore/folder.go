@@ -23,7 +23,7 @@ type folder struct {
 
 var (
 	errForeign  = errors.New("not a file of the store")
-	errTooLarge = errors.New("too large")
+	errTooLarge = errors.New("a file is larger than MaxValue allows")
 )
 
 func (f *folder) file(name string) string {

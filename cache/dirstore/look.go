@@ -16,13 +16,15 @@ import (
 
 // Peek shows all entries that are there, without taking or removing any, until
 // visit says false: keys in any order, the entries of a key from the newest to
-// the oldest. It is for tools; to use an entry one must Take it.
+// the oldest. It is for tools; to use an entry one must Take it. Its errors are
+// those of List.
 func (s *Store) Peek(ctx context.Context, visit func(key string, e cache.Entry) bool) error {
 	return fail("peek", s.peek(ctx, visit, time.Now()))
 }
 
 // List is specified by cache.Lister. It reads the files to know their keys and
-// IDs, so it shows only what Take can return.
+// IDs, so it shows only what Take can return. That a file cannot be read, or is
+// larger than MaxValue allows, is the error after the rest.
 func (s *Store) List(ctx context.Context) iter.Seq2[cache.Listed, error] {
 	return func(yield func(cache.Listed, error) bool) {
 		err := s.peek(ctx, func(key string, e cache.Entry) bool {
@@ -48,8 +50,12 @@ func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, 
 			seen[n.id()] = true
 			key, e, err := s.load(f, n)
 			if err != nil {
-				if failed = s.skip(err); failed != nil {
+				if err := s.skip(err); err != nil {
+					failed = err
 					return false
+				}
+				if hides(err) {
+					failed = cmp.Or(failed, err)
 				}
 				continue
 			}
@@ -60,6 +66,12 @@ func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, 
 		return true
 	})
 	return cmp.Or(failed, err)
+}
+
+// hides reports whether there may be an entry in a file that load could not
+// read. Whoever lists entries to delete them must hear of it.
+func hides(err error) bool {
+	return err != errForeign && err != errDamaged && !errors.Is(err, fs.ErrNotExist)
 }
 
 // eachFolder lists one key's directory after the other until visit says false.

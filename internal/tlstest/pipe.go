@@ -79,6 +79,16 @@ func (b *buffered) Close() error {
 // be cut short by the deadline that crypto/tls sets behind its close_notify.
 func (b *buffered) SetWriteDeadline(time.Time) error { return nil }
 
+// SetReadDeadline fails, as Read does, once this end was closed.
+func (b *buffered) SetReadDeadline(t time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return net.ErrClosed
+	}
+	return b.Conn.SetReadDeadline(t)
+}
+
 // SetDeadline is that of reads.
 func (b *buffered) SetDeadline(t time.Time) error { return b.SetReadDeadline(t) }
 
