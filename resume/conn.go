@@ -28,6 +28,7 @@ type Conn struct {
 	counts     bool   // the configuration counts handshakes itself
 	disabled   bool   // the configuration disables tickets
 	unbound    bool   // the caller has the tls.Conn (DialTLSContext)
+	warming    bool   // it is to bring sessions and offers none
 
 	settled  atomic.Bool  // the handshake has ended and its lease, too
 	closing  atomic.Bool  // Close or Shutdown has begun to close

@@ -61,6 +61,11 @@ const (
 	drainRoundTrip = 5 * time.Millisecond
 	maxDrain       = 256 << 10
 
+	// warmParallel is how many connections Dialer.Warm makes at a time, and
+	// warmPatience how long each waits for its first ticket.
+	warmParallel = 8
+	warmPatience = time.Second
+
 	// maxReadAhead is how many bytes of application data WaitSession keeps,
 	// and readAheadSize how many it reads at a time.
 	maxReadAhead  = 64 << 10

@@ -44,7 +44,7 @@ func (d *Dialer) Dial(network, addr string) (*Conn, error) {
 // DialContext connects and makes the handshake. Once it has returned a
 // connection, ctx has no effect on it.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (*Conn, error) {
-	return d.dial(ctx, network, addr, false)
+	return d.dial(ctx, network, addr, asConn)
 }
 
 // DialTLSContext is DialContext for who needs a real *tls.Conn, which it
@@ -58,18 +58,29 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (*Conn, 
 // Close does not wait for a ticket, and nobody can ask it for its session.
 // NetConn returns a wrapper, not the connection of NetDialer.
 func (d *Dialer) DialTLSContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	c, err := d.dial(ctx, network, addr, true)
+	c, err := d.dial(ctx, network, addr, asTLS)
 	if err != nil {
 		return nil, err
 	}
 	return c.tls, nil
 }
 
+// A use is what becomes of a connection.
+type use int
+
+const (
+	asConn use = iota
+	asTLS      // the caller gets the tls.Conn
+	toWarm     // it offers no session and brings some
+)
+
+var errNoScope = errors.New("resume: Dialer has no Scope")
+
 // dial connects as tls.Dialer does: the bounds of the network dialer hold for
 // the handshake, too.
-func (d *Dialer) dial(ctx context.Context, network, addr string, unbound bool) (*Conn, error) {
+func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn, error) {
 	if d.Scope == nil {
-		return nil, errors.New("resume: Dialer has no Scope")
+		return nil, errNoScope
 	}
 	serverName, name := serverNames(addr, d.Config)
 	domain := d.Scope.domain
@@ -89,7 +100,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, unbound bool) (
 		return nil, err
 	}
 	c := domain.newConn(raw, d.Config, serverName, name)
-	c.unbound = unbound
+	c.unbound, c.warming = use == asTLS, use == toWarm
 	if err := d.handshake(ctx, c); err != nil {
 		return nil, err
 	}

@@ -129,11 +129,17 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// drain reads until it is quiet, if a ticket may be among what it finds. A
-// Write that begins meanwhile and is blocked could block it, too, and a peer
-// could feed it for long: time is short.
+// drain collects before Close, if the first ticket may be among what has come.
 func (c *Conn) drain() {
-	if !c.settled.Load() || c.wasRead.Load() || c.writes.Load() > 0 || !c.lacksTicket() || !c.beginOwn(forClose) {
+	if c.settled.Load() && !c.wasRead.Load() && c.writes.Load() == 0 && c.lacksTicket() {
+		c.collect()
+	}
+}
+
+// collect reads until it is quiet. A Write that begins meanwhile and is blocked
+// could block it, too, and a peer could feed it for long: time is short.
+func (c *Conn) collect() {
+	if !c.beginOwn(forClose) {
 		return
 	}
 	defer c.endOwn()

@@ -34,7 +34,7 @@ const (
 
 	// HandshakeDone: a handshake succeeded (Dialer, NewConn and TLSConfig).
 	// Reason says why it was a full one: what SessionMissing said, refused
-	// (the ticket was offered) or not-offered. It is empty when no session was
+	// (the ticket was offered), not-offered, or warming (Dialer.Warm). It is empty when no session was
 	// asked for, and unknown to TLSConfig.
 	HandshakeDone
 

@@ -51,6 +51,32 @@ func ExampleDialer() {
 	// captured 3 = used 2 + expired 0 + evicted 0 + removed 0 + failed 0 + kept 1; full 1, resumed 2
 }
 
+// Before a burst, a session for each connection of it.
+func ExampleDialer_Warm() {
+	server, config := echoServer()
+	defer server.Close()
+
+	var cache resume.ClientCache
+	dialer := &resume.Dialer{Scope: cache.NewScope(), Config: config}
+	have, err := dialer.Warm(context.Background(), "tcp", server.Addr, 4)
+	fmt.Println(have, err)
+	for range 4 {
+		conn, err := dialer.Dial("tcp", server.Addr)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Println("resumed:", conn.ConnectionState().DidResume)
+	}
+	// Output:
+	// 4 <nil>
+	// resumed: true
+	// resumed: true
+	// resumed: true
+	// resumed: true
+}
+
 func ExampleClientCache_TLSConfig() {
 	server, config := echoServer()
 	defer server.Close()

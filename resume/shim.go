@@ -23,7 +23,13 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	c.birth = core.epoch.Load()
 	c.endpoint = endpoint
 	l, at := c.lease, c.key()
+	if c.warming {
+		c.missing = "warming"
+	}
 	c.mu.Unlock()
+	if c.warming {
+		return nil, false
+	}
 	if l == nil {
 		var missing string
 		l, missing = core.take(at, c.view, true, endpoint)

@@ -99,6 +99,7 @@ func (w *wire) readUnlessPaused(b []byte) (int, error) {
 // has come, waits once for drainWait, unless the server is too far away for
 // that to bring anything. (A deadline takes a millisecond to pass, however near
 // it is.) Where one cannot look without waiting, that moment is all there is.
+// A connection that is made for its tickets waits behind each of them.
 func (w *wire) readWhatIsThere(b []byte) (int, error) {
 	if w.pause.Load() {
 		return 0, errPause
@@ -108,12 +109,11 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 	switch {
 	case err != errPause && !blind:
 		return n, err
-	case w.roundTrip > drainRoundTrip, !blind && (w.waited || w.owner.hasTicket()):
+	case w.waited && !blind, !w.owner.warming && (w.roundTrip > drainRoundTrip || !blind && w.owner.hasTicket()):
 		return 0, errPause
 	case !w.waited && w.owner.limit(drainWait) != nil:
 		return 0, errPause // it has no deadlines
 	}
-	w.waited = true
 	n, err = w.Conn.Read(b)
 	if isTimeout(err) {
 		err = errPause
@@ -121,6 +121,7 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 	if !blind {
 		w.owner.limit(0) // or readNow would look no further
 	}
+	w.waited = n == 0 || !w.owner.warming
 	return n, err
 }
 
