@@ -30,6 +30,14 @@ type ClientCache struct {
 	// last is lost.
 	Store *SealedStore
 
+	// NearTickets is for a store across a network: how many sessions of each
+	// server that is in use stay in the process, in front of Store, so that a
+	// handshake seldom waits for it. What a process has there when it is
+	// killed is lost; Flush and Close move it to Store, and so does a minute
+	// without a handshake with the server. Zero means none: every session goes
+	// to Store at once. It is bounded by TicketsPerServer. It is for TLS 1.3.
+	NearTickets int
+
 	// MaxServers bounds the servers that are remembered, in keys: a server
 	// counts once for each scope and configuration. At the bound the one that
 	// was not used for long makes room. Zero means 1024.

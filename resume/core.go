@@ -52,6 +52,7 @@ type core struct {
 func newCore(opts *ClientCache) *core {
 	notNegative("MaxServers", opts.MaxServers)
 	notNegative("TicketsPerServer", opts.TicketsPerServer)
+	notNegative("NearTickets", opts.NearTickets)
 	notNegative("MaxBytes", opts.MaxBytes)
 	notNegative("MaxAge", opts.MaxAge)
 	notNegative("MaxChainAge", opts.MaxChainAge)
@@ -75,6 +76,9 @@ func newCore(opts *ClientCache) *core {
 	})
 	c.servers = cache.NewPool(cache.Options[serverKey, *server]{MaxKeys: maxServers, MaxPerKey: 1})
 	c.vault = newVault(c, opts.Store)
+	if c.vault != nil {
+		c.vault.near.size = min(opts.NearTickets, c.perServer)
+	}
 	c.plain = newDomain(c, "").scope()
 	return c
 }

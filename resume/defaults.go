@@ -78,6 +78,18 @@ const (
 	writeDeadline = 5 * time.Second
 	closeDeadline = 2 * time.Second
 
+	// A store that failed breakAfter times in a row is not asked for breakFirst,
+	// and twice as long each time the next attempt fails, too, up to breakMost.
+	breakAfter = 3
+	breakFirst = time.Second
+	breakMost  = 30 * time.Second
+
+	// nearIdle is how long after the last handshake the sessions of a server
+	// stay in the near tier, and nearPause how long a store that had none for
+	// it is not asked again behind a handshake.
+	nearIdle  = time.Minute
+	nearPause = 100 * time.Millisecond
+
 	// maxQueued is how many sessions wait to be written; more stay in memory
 	// until Flush. maxBatch is how many go to the store, or come from it, in
 	// one call.

@@ -55,9 +55,15 @@ const (
 
 	// Cleared: Clear ran on Scope, or on everything.
 	Cleared
+
+	// StoreSuspended: the store failed several times in a row and is not asked
+	// for a while; Reason is what (take, put), Err its last failure.
+	// StoreRecovered: it works again.
+	StoreSuspended
+	StoreRecovered
 )
 
-var eventNames = [...]string{"EventKind(0)", "TicketCaptured", "TicketRefused", "SessionMissing", "SessionReturned", "SessionEnded", "HandshakeDone", "BackedOff", "SessionStored", "SessionFetched", "StoreFailed", "Cleared"}
+var eventNames = [...]string{"EventKind(0)", "TicketCaptured", "TicketRefused", "SessionMissing", "SessionReturned", "SessionEnded", "HandshakeDone", "BackedOff", "SessionStored", "SessionFetched", "StoreFailed", "Cleared", "StoreSuspended", "StoreRecovered"}
 
 // String is the name of the constant.
 func (k EventKind) String() string {

@@ -1,7 +1,6 @@
 package resume
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -19,88 +18,6 @@ type lease struct {
 	item    cache.Item[*session]    // its place in the pool
 	pooled  bool                    // taken out of the pool, or of the store, and goes there
 	offered atomic.Bool             // the ticket was in the first flight
-}
-
-// take leases the newest session of a key that fits now, or says what was
-// wrong with the last it saw. A connection that knows its endpoint prefers a
-// session from there, and takes another as long as the endpoints of the name
-// may share their ticket keys. Back-off is for the bound way, which knows how
-// its handshakes end.
-func (c *core) take(key serverKey, v *view, bound bool, endpoint string) (*lease, string) {
-	now, theirs := time.Now(), v.clock()
-	if c.closed.Load() {
-		c.ledger.count(&c.ledger.missed)
-		return nil, closed.reason
-	}
-	known := c.known(key)
-	if bound && known.silent(now) {
-		c.ledger.count(&c.ledger.missed)
-		c.ledger.count(&c.ledger.backedOff)
-		return nil, "back-off"
-	}
-	missing := "none"
-	pick := func(s *session) cache.Verdict {
-		verdict, why := s.fit(now, theirs)
-		if why != "" {
-			missing = why
-		}
-		return verdict
-	}
-	anywhere := endpoint == "" || known.sharesKeys(now)
-	look := func() (item cache.Item[*session], ok bool) {
-		missing = "none"
-		if endpoint != "" {
-			item, ok = c.pool.TakeFrom(key, endpoint, now, pick)
-		}
-		if !ok && anywhere {
-			item, ok = c.pool.Take(key, now, pick)
-		}
-		return item, ok
-	}
-	apart := func() bool { return !anywhere && c.holds(key) } // there are some, for others
-	item, ok := look()
-	if !ok && !apart() && c.vault.keeps(key) {
-		item, ok = c.lookFurther(key, v, look, func() bool {
-			return missing != "none" && missing != leased.reason || apart()
-		})
-	}
-	if !ok && missing == "none" && apart() {
-		missing = "endpoint"
-	}
-	if !ok {
-		known.missed(now)
-		c.ledger.count(&c.ledger.missed)
-		return nil, missing
-	}
-	l := &lease{s: item.Value, item: item, pooled: !item.Value.reusable}
-	if err := l.open(); err != nil {
-		l.s.end(handshakeError)
-		c.unpool(l.s)
-		c.release(l)
-		return nil, "encoding"
-	}
-	return l, ""
-}
-
-// lookFurther looks again after each fetch from the store that brought
-// anything, until the patience of a handshake is over. If what came is of no
-// use here, more of it would not be either.
-func (c *core) lookFurther(key serverKey, v *view, look func() (cache.Item[*session], bool), useless func() bool) (item cache.Item[*session], ok bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
-	defer cancel()
-	defer c.vault.queueUp(key)()
-	for !ok && c.vault.fetch(ctx, key, v) {
-		if item, ok = look(); !ok && useless() {
-			break
-		}
-	}
-	return item, ok
-}
-
-// holds reports whether the pool has any session of a key.
-func (c *core) holds(key serverKey) bool {
-	_, ok := c.pool.Newest(key, nil)
-	return ok
 }
 
 // fit decides about one session, in the pool and under its lock. A session

@@ -142,11 +142,7 @@ func (s *server) failed(now time.Time) bool {
 	if s.failures < backOffAfter {
 		return false
 	}
-	pause := backOffMost
-	if doublings := s.failures - backOffAfter; doublings < 16 {
-		pause = min(backOffFirst<<doublings, backOffMost)
-	}
-	s.silentUntil = now.Add(pause)
+	s.silentUntil = now.Add(pauseAfter(s.failures-backOffAfter, backOffFirst, backOffMost))
 	return true
 }
 

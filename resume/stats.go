@@ -33,6 +33,7 @@ type Stats struct {
 
 	Unreadable  uint64 // records of the store that could not be opened or read
 	StoreErrors uint64 // calls of the store that failed, or came too late
+	Suspended   uint64 // handshakes that did not ask the store, because it kept failing
 
 	// Handshakes that succeeded, as far as the way in can tell: Dialer,
 	// NewConn and TLSConfig count, a cache plugged in directly does not.
@@ -117,6 +118,7 @@ type ledger struct {
 
 	unreadable  uint64
 	storeErrors uint64
+	suspended   uint64
 }
 
 func (l *ledger) capture(s *session) { l.begin(s, &l.captured) }
@@ -183,6 +185,7 @@ func (l *ledger) snapshot() Stats {
 		Resumed:     l.resumed,
 		Unreadable:  l.unreadable,
 		StoreErrors: l.storeErrors,
+		Suspended:   l.suspended,
 	}
 }
 

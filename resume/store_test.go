@@ -28,6 +28,8 @@ type shelf struct {
 	takes  int
 	err    error                    // of every call, which then does nothing
 	late   error                    // of Put, which has done it all the same
+	full   bool                     // Put does nothing
+	tried  int                      // calls of Put
 	delay  map[string]time.Duration // of a verb
 }
 
@@ -53,6 +55,9 @@ func (s *shelf) Put(ctx context.Context, key string, entries ...cache.Entry) err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.tried++; s.full {
+		return fmt.Errorf("%w: full", cache.ErrNotStored)
+	}
 	s.stacks[key] = append(s.stacks[key], entries...)
 	return s.late
 }
@@ -363,6 +368,7 @@ func TestSessionOfUnknownWhereaboutsIsNotUsedTwice(t *testing.T) {
 				synctest.Wait() // a asks for it back
 				if row.taken {
 					require.True(t, resumes(t, p, b.Scope("tenant")))
+					b.Flush(t.Context()) // gets back what that brought
 				}
 				a.Flush(t.Context()) // waits for the writer; what it says is another matter
 				if row.taken {

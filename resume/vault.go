@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -25,18 +26,22 @@ type vault struct {
 	sealed *SealedStore
 
 	fetches singleflight.Group
+	near    near
+	takes   breaker
+	puts    breaker
 
-	mu      sync.Mutex        // guards the rest
-	more    *sync.Cond        // the queue has grown, or closed is set
-	queue   []job             // for the writer
-	flushes []*flushing       // that wait for it
-	running bool              // there is a writer
-	closed  bool              // no more jobs are taken
-	stopped chan struct{}     // closed when the writer has ended
-	writing serverKey         // what the writer has claimed sessions of
-	written chan struct{}     // closed when they are written; nil: none are
-	told    chan struct{}     // closed when the user was told of all so far
-	waiting map[serverKey]int // callers who need a session, by key
+	mu      sync.Mutex         // guards the rest
+	more    *sync.Cond         // the queue has grown, or closed is set
+	queue   []job              // for the writer
+	flushes []*flushing        // that wait for it
+	running bool               // there is a writer
+	closed  bool               // no more jobs are taken
+	stopped chan struct{}      // closed when the writer has ended
+	writing serverKey          // what the writer has claimed sessions of
+	written chan struct{}      // closed when they are written; nil: none are
+	told    chan struct{}      // closed when the user was told of all so far
+	waiting map[serverKey]int  // callers who need a session, by key
+	late    map[serverKey]bool // its fetch is not worth waiting for any more
 
 	// doomed is what is still to be deleted, and why: until then, it is for
 	// nobody here.
@@ -49,7 +54,8 @@ func newVault(c *core, sealed *SealedStore) *vault {
 	}
 	v := &vault{
 		core: c, sealed: sealed,
-		stopped: make(chan struct{}), waiting: make(map[serverKey]int), doomed: make(map[filing]*verdict),
+		stopped: make(chan struct{}), waiting: make(map[serverKey]int),
+		late: make(map[serverKey]bool), doomed: make(map[filing]*verdict),
 	}
 	v.more = sync.NewCond(&v.mu)
 	return v
@@ -62,7 +68,7 @@ func (v *vault) keeps(key serverKey) bool { return v != nil && key.domain.name !
 // stow has a session written. If the queue is full it stays in memory, where
 // the next Flush finds it.
 func (v *vault) stow(s *session) {
-	if !v.keeps(s.key) || v.core.closed.Load() || !s.verdict.Load().open() || !s.queue() {
+	if !v.keeps(s.key) || v.core.closed.Load() || !s.verdict.Load().open() || v.holdsBack(s) || !s.queue() {
 		return
 	}
 	if !v.enqueue(maxQueued, job{put: s}) {
@@ -114,7 +120,7 @@ func (v *vault) reclaim(s *session) bool {
 		return false
 	}
 	where := s.filed.Load()
-	if where == nil || !s.verdict.CompareAndSwap(stored, reclaiming) {
+	if where == nil || v.takes.isOpen(time.Now()) || !s.verdict.CompareAndSwap(stored, reclaiming) {
 		return false
 	}
 	s.retain() // for the call below, which may outlive this one
@@ -212,14 +218,15 @@ func (v *vault) queueUp(key serverKey) (leave func()) {
 // what one Take of the store brings; which session becomes whose is decided in
 // the pool, where each is claimed once.
 func (v *vault) fetch(ctx context.Context, key serverKey, seen *view) bool {
+	if v.isLate(key) || v.takes.isOpen(time.Now()) {
+		v.core.ledger.count(&v.core.ledger.suspended)
+		return false
+	}
 	if !v.awaitWriting(ctx, key) {
 		return false
 	}
-	brought := v.fetches.DoChan(v.sealed.place(key), func() (any, error) {
-		return v.bring(key, seen), nil
-	})
 	select {
-	case result := <-brought:
+	case result := <-v.share(key, seen):
 		return result.Val.(int) > 0
 	case <-ctx.Done():
 		v.failed(key, "slow", ctx.Err())
@@ -227,35 +234,93 @@ func (v *vault) fetch(ctx context.Context, key serverKey, seen *view) bool {
 	}
 }
 
+// share is bring, of which there is one at a time for a key.
+func (v *vault) share(key serverKey, seen *view) <-chan singleflight.Result {
+	return v.fetches.DoChan(v.sealed.place(key), func() (any, error) {
+		if !v.takes.allows(time.Now()) {
+			return 0, nil
+		}
+		onTime := v.clock(key)
+		brought, err := v.bring(key, seen)
+		if onTime() {
+			v.judge(&v.takes, key, "take", err)
+		}
+		return brought, nil
+	})
+}
+
+// clock takes the time of a fetch. If it has not ended after takeDeadline, that
+// is a failure, and nobody else need wait for it.
+func (v *vault) clock(key serverKey) (onTime func() bool) {
+	ended, late := false, false // under v.mu
+	timer := time.AfterFunc(takeDeadline, func() {
+		v.mu.Lock()
+		if late = !ended; late {
+			v.late[key] = true
+		}
+		v.mu.Unlock()
+		if late {
+			v.judge(&v.takes, key, "take", context.DeadlineExceeded)
+		}
+	})
+	return func() bool {
+		timer.Stop()
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		ended = true
+		delete(v.late, key)
+		return !late
+	}
+}
+
+// isLate reports whether a fetch of the key has kept others waiting in vain.
+func (v *vault) isLate(key serverKey) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.late[key]
+}
+
 // bring is one fetch. It outlives the patience of its callers: what it brings
 // late is for the next.
-func (v *vault) bring(key serverKey, seen *view) (brought int) {
-	v.mu.Lock()
-	wanted := min(max(1, v.waiting[key]), maxBatch, v.core.perServer)
-	v.mu.Unlock()
+func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
+	wanted := v.batch(key)
 	birth := v.core.epoch.Load()
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
 	for _, place := range v.sealed.places(key) {
 		for range maxRounds { // of entries that are of no use
-			if brought >= wanted || ctx.Err() != nil {
+			lacking := wanted - brought
+			if lacking <= 0 || ctx.Err() != nil || v.core.closed.Load() {
 				break
 			}
-			entries, err := v.sealed.store.Take(ctx, place, wanted-brought)
+			entries, err := v.sealed.store.Take(ctx, place, lacking)
 			if err != nil && !errors.Is(err, cache.ErrMiss) {
 				v.failed(key, "take", err)
+				failed = err
 			}
 			for _, e := range slices.Backward(entries) { // the newest last
 				if v.revive(key, seen, place, e, birth) {
 					brought++
 				}
 			}
-			if err != nil || len(entries) == 0 {
-				break
+			if err != nil || len(entries) < lacking {
+				break // that was all
 			}
 		}
 	}
-	return brought
+	return brought, failed
+}
+
+// batch is how many sessions of a key to take at a time: one for each caller
+// that waits, or what the near tier lacks.
+func (v *vault) batch(key serverKey) int {
+	lacking := 1
+	if v.near.size > 0 {
+		lacking = max(1, v.near.size-v.core.usable(key))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return min(max(lacking, v.waiting[key]), maxBatch, v.core.perServer)
 }
 
 // clear clears the store of a scope, or of everything if d is nil. The caller
@@ -275,6 +340,22 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 		v.failed(serverKey{domain: d}, "clear", err)
 	}
 	return err
+}
+
+// judge tells a breaker how a call of the store went, and the user what the
+// breaker makes of it.
+func (v *vault) judge(b *breaker, key serverKey, call string, err error) {
+	e := Event{Kind: StoreRecovered, Scope: key.domain.name, Server: key.name, Reason: call, Err: err}
+	changed := false
+	if err == nil {
+		changed = b.succeeded()
+	} else {
+		e.Kind = StoreSuspended
+		changed = b.failed(time.Now())
+	}
+	if changed {
+		v.tell(func() { v.core.event(e) })
+	}
 }
 
 // failed counts and tells what went wrong with the store. It never becomes an

@@ -81,7 +81,7 @@ func (v *vault) write() {
 		case first.drop != nil:
 			err = v.drop(serverKey{}, *first.drop)
 		default:
-			err = v.put(jobs)
+			err = v.put(jobs, len(listeners) > 0)
 		}
 		for _, f := range listeners {
 			f.err = errors.Join(f.err, err)
@@ -95,9 +95,17 @@ func (v *vault) unlisten(f *flushing) {
 	v.flushes = slices.DeleteFunc(v.flushes, func(other *flushing) bool { return other == f })
 }
 
-// put writes sessions of one key, those that are still there to be written.
-func (v *vault) put(jobs []job) error {
+// put writes sessions of one key, those that are still there to be written. It
+// leaves them where they are while the store is suspended, unless urged: then
+// somebody is waiting for it who set a limit of his own.
+func (v *vault) put(jobs []job, urged bool) error {
 	key := jobs[0].put.key
+	if !urged && v.puts.isOpen(time.Now()) {
+		for _, j := range jobs {
+			j.put.release()
+		}
+		return nil
+	}
 	defer v.begin(key)()
 	var sessions []*session
 	var entries []cache.Entry
@@ -121,7 +129,9 @@ func (v *vault) put(jobs []job) error {
 	if len(entries) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 		defer cancel()
+		v.puts.allows(time.Now()) // a trial, if it was suspended
 		err = v.sealed.store.Put(ctx, place, entries...)
+		v.judge(&v.puts, key, "put", err)
 	}
 	for i, s := range sessions {
 		where := filing{place, entries[i].ID}
@@ -215,15 +225,26 @@ func (v *vault) stowed(s *session, where filing) {
 // flush has everything written that is in the pool or the queue, and waits for
 // it. What failed before is tried again, and no longer counts.
 func (v *vault) flush(ctx context.Context) error {
-	return v.await(ctx, func() (jobs []job) {
-		v.core.pool.RemoveIf(func(key serverKey, s *session) bool { // only to see all
-			if v.keeps(key) && s.filed.Load() == nil && s.queue() {
-				jobs = append(jobs, job{put: s})
-			}
-			return false
-		})
-		return jobs
+	return v.await(ctx, func() []job {
+		return v.unwritten(func(serverKey) bool { return true })
 	})
+}
+
+// unwritten queues what is in the pool alone, of the keys that match.
+func (v *vault) unwritten(match func(serverKey) bool) (jobs []job) {
+	v.core.pool.RemoveIf(func(key serverKey, s *session) bool { // only to see all
+		if v.keeps(key) && match(key) && s.filed.Load() == nil && s.queue() {
+			jobs = append(jobs, job{put: s})
+		}
+		return false
+	})
+	return jobs
+}
+
+func unqueue(jobs []job) {
+	for _, j := range jobs {
+		j.put.unqueue()
+	}
 }
 
 // await adds the jobs that find finds to the queue, however full, and waits
@@ -236,9 +257,7 @@ func (v *vault) await(ctx context.Context, find func() []job) error {
 	v.mu.Unlock()
 	jobs := find()
 	if !v.enqueue(math.MaxInt, append(jobs, job{flush: f})...) {
-		for _, j := range jobs {
-			j.put.unqueue()
-		}
+		unqueue(jobs)
 		v.unlisten(f)
 		return nil // closed
 	}

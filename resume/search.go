@@ -1,0 +1,116 @@
+package resume
+
+import (
+	"context"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+)
+
+// A search is for a session that one handshake can use. A connection that
+// knows its endpoint prefers a session from there, and takes another as long
+// as the endpoints of the name may share their ticket keys.
+type search struct {
+	core     *core
+	key      serverKey
+	view     *view
+	endpoint string    // of the connection; empty: not known
+	anywhere bool      // sessions of other endpoints will do
+	now      time.Time // our clock
+	theirs   time.Time // the configuration's; zero: the same
+	missing  string    // what was wrong with the last session seen
+}
+
+// take leases the newest session of a key that fits now, or says why there is
+// none. Back-off is for the bound way, which knows how its handshakes end.
+func (c *core) take(key serverKey, v *view, bound bool, endpoint string) (*lease, string) {
+	if c.closed.Load() {
+		c.ledger.count(&c.ledger.missed)
+		return nil, closed.reason
+	}
+	now := time.Now()
+	known := c.known(key)
+	if bound && known.silent(now) {
+		c.ledger.count(&c.ledger.missed)
+		c.ledger.count(&c.ledger.backedOff)
+		return nil, "back-off"
+	}
+	q := search{
+		core: c, key: key, view: v, endpoint: endpoint, now: now, theirs: v.clock(),
+		anywhere: endpoint == "" || known.sharesKeys(now),
+	}
+	item, ok := q.find()
+	if !ok {
+		known.missed(now)
+		c.ledger.count(&c.ledger.missed)
+		return nil, q.missing
+	}
+	l := &lease{s: item.Value, item: item, pooled: !item.Value.reusable}
+	if err := l.open(); err != nil {
+		l.s.end(handshakeError)
+		c.unpool(l.s)
+		c.release(l)
+		return nil, "encoding"
+	}
+	return l, ""
+}
+
+// find looks in the pool and then in the store.
+func (q *search) find() (item cache.Item[*session], ok bool) {
+	item, ok = q.look()
+	if vault := q.core.vault; vault.keeps(q.key) {
+		if !ok && !q.apart() {
+			item, ok = q.lookFurther()
+		}
+		vault.wanted(q.key, q.view, q.now)
+	}
+	if !ok && q.missing == "none" && q.apart() {
+		q.missing = "endpoint"
+	}
+	return item, ok
+}
+
+// look looks in the pool.
+func (q *search) look() (item cache.Item[*session], ok bool) {
+	q.missing = "none"
+	pick := func(s *session) cache.Verdict {
+		verdict, why := s.fit(q.now, q.theirs)
+		if why != "" {
+			q.missing = why
+		}
+		return verdict
+	}
+	if q.endpoint != "" {
+		item, ok = q.core.pool.TakeFrom(q.key, q.endpoint, q.now, pick)
+	}
+	if !ok && q.anywhere {
+		item, ok = q.core.pool.Take(q.key, q.now, pick)
+	}
+	return item, ok
+}
+
+// lookFurther looks again after each fetch from the store that brought
+// anything, until the patience of a handshake is over. If what came is of no
+// use here, more of it would not be either.
+func (q *search) lookFurther() (item cache.Item[*session], ok bool) {
+	vault := q.core.vault
+	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
+	defer cancel()
+	defer vault.queueUp(q.key)()
+	for !ok && vault.fetch(ctx, q.key, q.view) {
+		if item, ok = q.look(); !ok && (q.missing != "none" && q.missing != leased.reason || q.apart()) {
+			break
+		}
+	}
+	return item, ok
+}
+
+// apart reports whether there are sessions, but of endpoints that share
+// nothing with this one.
+func (q *search) apart() bool { return !q.anywhere && q.core.holds(q.key) }
+
+// holds reports whether the pool has any session of a key.
+func (c *core) holds(key serverKey) bool {
+	_, ok := c.pool.Newest(key, nil)
+	return ok
+}
