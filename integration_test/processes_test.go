@@ -66,6 +66,7 @@ type task struct {
 	Wait     bool // for a line on standard input, before the first
 	Ready    bool // only take a session, and tell how long that took
 
+	Near  int           // ClientCache.NearTickets
 	Ahead time.Duration // of the process's clock
 }
 
@@ -96,6 +97,7 @@ func (t *task) run(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	c.NearTickets = t.Near
 	e := dialed(c.Scope("tenant"), &tls.Config{RootCAs: roots, ServerName: host, CurvePreferences: []tls.CurveID{tls.CurveP256}})
 	if t.Wait {
 		fmt.Fprintln(out, "{}")
@@ -361,7 +363,9 @@ func TestKilledProcessesCostTicketsAndNoSecondUse(t *testing.T) {
 		random := rand.New(rand.NewPCG(uint64(n), 15))
 		all.Go(func() {
 			for killed.Add(1) <= int64(*kills) {
-				p := s.start(t, s.task(4, 0))
+				work := s.task(4, 0)
+				work.Near = n % 2 * 2 // tickets in the hands of the dead
+				p := s.start(t, work)
 				for range 1 + random.IntN(2) {
 					d := p.next(t)
 					resumed.Add(int64(d.Resumed))
