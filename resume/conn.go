@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // A Conn is a TLS client connection that knows its sessions: which one it
@@ -29,6 +31,8 @@ type Conn struct {
 	disabled   bool   // the configuration disables tickets
 	unbound    bool   // the caller has the tls.Conn (DialTLSContext)
 	warming    bool   // it is to bring sessions and offers none
+
+	fetched <-chan singleflight.Result // the store was asked for it; or nil
 
 	settled  atomic.Bool  // the handshake has ended and its lease, too
 	closing  atomic.Bool  // Close or Shutdown has begun to close

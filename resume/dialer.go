@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // A Dialer dials TLS connections that resume sessions of a scope. It is the
@@ -89,6 +91,11 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn
 			return nil, err
 		}
 	}
+	var fetched <-chan singleflight.Result
+	if d.Session == nil && use != toWarm {
+		view := domain.view(d.Config)
+		fetched = domain.core.prefetch(serverKey{domain: domain, print: view.print, name: name}, view)
+	}
 	dialer := d.NetDialer
 	if dialer == nil {
 		dialer = new(net.Dialer)
@@ -100,6 +107,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn
 		return nil, err
 	}
 	c := domain.newConn(raw, d.Config, serverName, name)
+	c.fetched = fetched
 	c.unbound, c.warming = use == asTLS, use == toWarm
 	if err := d.handshake(ctx, c); err != nil {
 		return nil, err

@@ -89,7 +89,7 @@ func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 // use is take for a caller who cannot say how the handshake ends: the session
 // is used at once.
 func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
-	l, missing := c.take(key, v, false, "")
+	l, missing := c.take(search{key: key, view: v}, false)
 	if l == nil {
 		c.event(Event{Kind: SessionMissing, Scope: key.domain.name, Server: key.name, Reason: missing})
 		return nil, false

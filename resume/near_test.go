@@ -1,13 +1,19 @@
 package resume
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
 // nearby is a cache with a near tier. It ends with the test.
@@ -193,6 +199,45 @@ func TestFullStoreStillHandsOut(t *testing.T) {
 		require.NoError(t, b.Flush(t.Context()))
 		require.Equal(t, 1, f.count(StoreRecovered, "put"))
 	})
+}
+
+// A signalling shelf says when it has been taken from.
+type signalling struct {
+	*shelf
+	taken chan struct{}
+}
+
+func (s signalling) Take(ctx context.Context, key string, max int) ([]cache.Entry, error) {
+	defer func() { s.taken <- struct{}{} }()
+	return s.shelf.Take(ctx, key, max)
+}
+
+// The store's round trip and the network's run side by side.
+func TestDialerAsksTheStoreWhileItConnects(t *testing.T) {
+	p, f := newPeer(t), newFleet()
+	server := tlstest.Must(tlstest.NewServer(tlstest.Options{Config: p.server}))
+	defer server.Close()
+	store := signalling{f.shelf, make(chan struct{}, 1)}
+	var asked bool
+	for range 2 {
+		c := &ClientCache{Store: Seal(store, f.keys)}
+		dialer := &Dialer{Scope: c.Scope("tenant"), Config: p.client, NetDialer: &net.Dialer{
+			Control: func(string, string, syscall.RawConn) error { // before it connects
+				<-store.taken
+				asked = true
+				return nil
+			},
+		}}
+		conn, err := dialer.Dial("tcp", server.Addr)
+		require.NoError(t, err)
+		require.True(t, asked)
+		require.Equal(t, f.shelf.taken() > 1, conn.ConnectionState().DidResume)
+		exchange(t, conn)
+		require.NoError(t, conn.Close())
+		require.NoError(t, c.Close())
+	}
+	require.Equal(t, 2, f.shelf.taken(), "once for each")
+	require.Equal(t, tlstest.Counts{Connections: 2, Offered: 1}, p.seen.Counts())
 }
 
 func (f *fleet) count(kind EventKind, reason string) (n int) {

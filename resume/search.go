@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/tlsresume/tlsresume/cache"
 )
 
@@ -11,10 +13,12 @@ import (
 // knows its endpoint prefers a session from there, and takes another as long
 // as the endpoints of the name may share their ticket keys.
 type search struct {
-	core     *core
 	key      serverKey
 	view     *view
-	endpoint string    // of the connection; empty: not known
+	endpoint string                     // of the connection; empty: not known
+	fetched  <-chan singleflight.Result // prefetch has asked the store; or nil
+
+	core     *core
 	anywhere bool      // sessions of other endpoints will do
 	now      time.Time // our clock
 	theirs   time.Time // the configuration's; zero: the same
@@ -23,22 +27,20 @@ type search struct {
 
 // take leases the newest session of a key that fits now, or says why there is
 // none. Back-off is for the bound way, which knows how its handshakes end.
-func (c *core) take(key serverKey, v *view, bound bool, endpoint string) (*lease, string) {
+func (c *core) take(q search, bound bool) (*lease, string) {
 	if c.closed.Load() {
 		c.ledger.count(&c.ledger.missed)
 		return nil, closed.reason
 	}
 	now := time.Now()
-	known := c.known(key)
+	known := c.known(q.key)
 	if bound && known.silent(now) {
 		c.ledger.count(&c.ledger.missed)
 		c.ledger.count(&c.ledger.backedOff)
 		return nil, "back-off"
 	}
-	q := search{
-		core: c, key: key, view: v, endpoint: endpoint, now: now, theirs: v.clock(),
-		anywhere: endpoint == "" || known.sharesKeys(now),
-	}
+	q.core, q.now, q.theirs = c, now, q.view.clock()
+	q.anywhere = q.endpoint == "" || known.sharesKeys(now)
 	item, ok := q.find()
 	if !ok {
 		known.missed(now)
@@ -97,12 +99,22 @@ func (q *search) lookFurther() (item cache.Item[*session], ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
 	defer cancel()
 	defer vault.queueUp(q.key)()
-	for !ok && vault.fetch(ctx, q.key, q.view) {
+	for !ok && vault.fetch(ctx, q.key, q.view, q.fetched) {
+		q.fetched = nil
 		if item, ok = q.look(); !ok && (q.missing != "none" && q.missing != leased.reason || q.apart()) {
 			break
 		}
 	}
 	return item, ok
+}
+
+// prefetch asks the store while the network connects, if the pool has nothing
+// for the handshake to come. What nobody uses stays in the pool.
+func (c *core) prefetch(key serverKey, seen *view) <-chan singleflight.Result {
+	if !c.vault.keeps(key) || c.holds(key) || !c.vault.isWorthAsking(key) || c.known(key).silent(time.Now()) {
+		return nil
+	}
+	return c.vault.share(key, seen)
 }
 
 // apart reports whether there are sessions, but of endpoints that share

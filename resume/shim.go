@@ -32,7 +32,7 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	}
 	if l == nil {
 		var missing string
-		l, missing = core.take(at, c.view, true, endpoint)
+		l, missing = core.take(search{key: at, view: c.view, endpoint: endpoint, fetched: c.fetched}, true)
 		c.mu.Lock()
 		c.lease, c.missing = l, missing
 		c.mu.Unlock()

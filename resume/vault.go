@@ -217,16 +217,21 @@ func (v *vault) queueUp(key serverKey) (leave func()) {
 // and reports whether it is worth while to look there. Callers of one key share
 // what one Take of the store brings; which session becomes whose is decided in
 // the pool, where each is claimed once.
-func (v *vault) fetch(ctx context.Context, key serverKey, seen *view) bool {
-	if v.isLate(key) || v.takes.isOpen(time.Now()) {
-		v.core.ledger.count(&v.core.ledger.suspended)
-		return false
-	}
-	if !v.awaitWriting(ctx, key) {
-		return false
+//
+// If a fetch has begun for this caller, asked is where it tells.
+func (v *vault) fetch(ctx context.Context, key serverKey, seen *view, asked <-chan singleflight.Result) bool {
+	if asked == nil {
+		if !v.isWorthAsking(key) {
+			v.core.ledger.count(&v.core.ledger.suspended)
+			return false
+		}
+		if !v.awaitWriting(ctx, key) {
+			return false
+		}
+		asked = v.share(key, seen)
 	}
 	select {
-	case result := <-v.share(key, seen):
+	case result := <-asked:
 		return result.Val.(int) > 0
 	case <-ctx.Done():
 		v.failed(key, "slow", ctx.Err())
@@ -273,11 +278,12 @@ func (v *vault) clock(key serverKey) (onTime func() bool) {
 	}
 }
 
-// isLate reports whether a fetch of the key has kept others waiting in vain.
-func (v *vault) isLate(key serverKey) bool {
+// isWorthAsking reports whether the store can be expected to answer in time: it
+// is not suspended, and no fetch of the key has kept others waiting in vain.
+func (v *vault) isWorthAsking(key serverKey) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.late[key]
+	return !v.late[key] && !v.takes.isOpen(time.Now())
 }
 
 // bring is one fetch. It outlives the patience of its callers: what it brings

@@ -139,7 +139,7 @@ func TestHandshakeDoesNotDrainTheStoreOfWhatItCannotUse(t *testing.T) {
 		conn.Close()
 		b.core().server(key, time.Now()).keepApart(time.Now())
 		for range 3 {
-			l, why := b.core().take(key, conn.view, true, "elsewhere:443")
+			l, why := b.core().take(search{key: key, view: conn.view, endpoint: "elsewhere:443"}, true)
 			require.Nil(t, l)
 			require.Equal(t, "endpoint", why)
 		}
