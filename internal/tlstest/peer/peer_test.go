@@ -14,7 +14,7 @@ import (
 
 // all are the programs, each as it is without arguments.
 var all = []Program{
-	OpenSSL(), Nginx(), HAProxy(), Apache(), Caddy(), Go(),
+	OpenSSL(), OpenSSLEarlyData(), Nginx(), HAProxy(), Apache(), Caddy(), Go(),
 	GnuTLS(), Stunnel(), Node(), Python(2),
 }
 

@@ -25,23 +25,32 @@ type process struct {
 }
 
 // startProcess runs a program and waits until it listens.
-func startProcess(path string, args []string, dir, addr string) (*process, error) {
-	p := &process{cmd: exec.Command(path, args...), addr: addr, exited: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.WaitDelay = patience // a process that left the group holds the pipe
-	ownGroup(p.cmd)
-	if err := p.cmd.Start(); err != nil {
+func startProcess(cmd *exec.Cmd, dir, addr string, looped bool) (*process, error) {
+	p := &process{cmd: cmd, addr: addr, exited: make(chan struct{})}
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	cmd.Stdout, cmd.Stderr = &p.output, &p.output
+	cmd.WaitDelay = patience // a process that left the group holds the pipe
+	if looped {
+		in, out, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		defer in.Close() // the program has its own
+		defer out.Close()
+		cmd.Stdin, cmd.Stdout = in, out
+	}
+	ownGroup(cmd)
+	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() {
-		p.cmd.Wait() // "signal: killed" is what is asked for
+		cmd.Wait() // "signal: killed" is what is asked for
 		close(p.exited)
 	}()
 	if err := p.listening(); err != nil {
 		p.stop()
-		return nil, fmt.Errorf("peer: %s does not listen: %w\n%s", path, err, p.output.String())
+		return nil, fmt.Errorf("peer: %s does not listen: %w\n%s", cmd, err, p.output.String())
 	}
 	return p, nil
 }

@@ -24,6 +24,7 @@ type Program struct {
 	Talk    func(net.Conn) error // one exchange, after which nothing is left to be read
 	Serial  bool                 // serves one connection after the other
 
+	looped    bool     // what it prints is its input
 	version   []string // the arguments that make it say its version
 	configure func(site) (args []string, err error)
 }
@@ -87,7 +88,7 @@ func (s *Server) start() (err error) {
 	if err != nil {
 		return err
 	}
-	s.running, err = startProcess(path, s.args, s.site.dir, s.Addr)
+	s.running, err = startProcess(exec.Command(path, s.args...), s.site.dir, s.Addr, s.program.looped)
 	return err
 }
 
