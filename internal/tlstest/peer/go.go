@@ -16,17 +16,22 @@ func Go() Program {
 
 type goServer struct{ *tlstest.Server }
 
-func startGo(s site) (goServer, error) {
+func startGo(s site) (running, error) {
 	server, err := tlstest.NewServer(tlstest.Options{
 		Addr:   s.addr,
 		Config: &tls.Config{Certificates: []tls.Certificate{s.certificate}},
 	})
-	return goServer{server}, err
+	if err != nil {
+		return nil, err
+	}
+	return goServer{server}, nil
 }
 
+// A process that is being started elsewhere has a copy of the listener until it
+// has become another program, and so the port may be taken a moment longer.
 func (s goServer) stop() error {
 	s.Close()
-	return nil
+	return gone(s.Addr)
 }
 
 func goVersion() string { return strings.TrimPrefix(runtime.Version(), "go") }

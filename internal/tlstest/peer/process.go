@@ -25,7 +25,7 @@ type process struct {
 }
 
 // startProcess runs a program and waits until it listens.
-func startProcess(cmd *exec.Cmd, dir, addr string, looped bool) (*process, error) {
+func startProcess(cmd *exec.Cmd, dir, addr string, looped bool) (running, error) {
 	p := &process{cmd: cmd, addr: addr, exited: make(chan struct{})}
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
@@ -60,37 +60,44 @@ func startProcess(cmd *exec.Cmd, dir, addr string, looped bool) (*process, error
 func (p *process) stop() error {
 	p.ended.Do(func() { killGroup(p.cmd) })
 	<-p.exited
-	// A child may live a moment longer than its parent, and hold the port.
-	return p.poll(func(err error) bool { return err != nil })
+	return gone(p.addr) // a child may live a moment longer than its parent
 }
 
 // listening waits until the port answers, with a TCP connection and no more:
 // a handshake would cost a ticket.
 func (p *process) listening() error {
-	return p.poll(func(err error) bool { return err == nil })
-}
-
-// poll connects until the outcome is good.
-func (p *process) poll(good func(error) bool) error {
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); ; <-tick.C {
-		conn, err := net.Dial("tcp", p.addr)
-		if err == nil {
-			conn.Close()
-		}
-		if good(err) {
-			return nil
+	return poll(p.addr, func(answer error) (bool, error) {
+		if answer == nil {
+			return true, nil
 		}
 		select {
 		case <-p.exited:
-			if err != nil {
-				return fmt.Errorf("%w; it has ended: %v", err, p.cmd.ProcessState)
-			}
+			return false, fmt.Errorf("%w; it has ended: %v", answer, p.cmd.ProcessState)
 		default:
+			return false, nil
+		}
+	})
+}
+
+// gone waits until the port does not answer any more.
+func gone(addr string) error {
+	return poll(addr, func(answer error) (bool, error) { return answer != nil, nil })
+}
+
+// poll connects until the answer will do, or gives reason to give up.
+func poll(addr string, will func(answer error) (do bool, err error)) error {
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		conn, answer := net.Dial("tcp", addr)
+		if answer == nil {
+			conn.Close()
+		}
+		if do, err := will(answer); do || err != nil {
+			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("after %v: %v", patience, err)
+			return fmt.Errorf("peer: %s after %v: %v", addr, patience, answer)
 		}
 	}
 }

@@ -44,8 +44,12 @@ type Server struct {
 	program Program
 	site    site
 	args    []string
-	running interface{ stop() error }
+	running running
 }
+
+// What is running can be stopped. It returns when nothing listens any more; a
+// second time it does nothing.
+type running interface{ stop() error }
 
 // Start runs the program and waits until it listens. Close ends it.
 func (p Program) Start(cert tls.Certificate) (_ *Server, err error) {
@@ -79,16 +83,22 @@ func (p Program) Start(cert tls.Certificate) (_ *Server, err error) {
 	return s, s.start()
 }
 
-func (s *Server) start() (err error) {
+// start leaves what ran before in its place if it fails, for Close.
+func (s *Server) start() error {
 	if s.program.Command == "" {
-		s.running, err = startGo(s.site)
-		return err
+		return s.runs(startGo(s.site))
 	}
 	path, err := s.program.path()
 	if err != nil {
 		return err
 	}
-	s.running, err = startProcess(exec.Command(path, s.args...), s.site.dir, s.Addr, s.program.looped)
+	return s.runs(startProcess(exec.Command(path, s.args...), s.site.dir, s.Addr, s.program.looped))
+}
+
+func (s *Server) runs(server running, err error) error {
+	if err == nil {
+		s.running = server
+	}
 	return err
 }
 
