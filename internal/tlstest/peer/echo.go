@@ -35,7 +35,7 @@ exec = /bin/cat
 execArgs = cat
 `
 	return Program{
-		Name: "stunnel", Command: "stunnel", Package: "stunnel4", Talk: Line,
+		Name: "stunnel", Command: "stunnel", Package: "stunnel4", Talk: Line, forks: true,
 		version: []string{"-version"},
 		configure: func(s site) ([]string, error) {
 			file, err := s.write("stunnel.conf", fmt.Sprintf(config, s.addr, s.certFile, s.certKey))

@@ -6,5 +6,4 @@ import "os/exec"
 
 func ownGroup(*exec.Cmd) {}
 
-// killGroup kills the process alone.
-func killGroup(cmd *exec.Cmd) { cmd.Process.Kill() }
+func kill(cmd *exec.Cmd) { cmd.Process.Kill() }

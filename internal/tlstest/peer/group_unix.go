@@ -8,12 +8,22 @@ import (
 )
 
 // ownGroup makes the process the leader of a group, which its children join.
-func ownGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+// No signal of a terminal reaches it there.
+func ownGroup(cmd *exec.Cmd) { attributes(cmd).Setpgid = true }
+
+// kill kills the process and, if it has a group of its own, its children. The
+// group's id is the leader's and stays taken while any of them lives.
+func kill(cmd *exec.Cmd) {
+	if attributes(cmd).Setpgid {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		return
+	}
+	cmd.Process.Kill()
 }
 
-// killGroup kills the process and its children. The group's id is the leader's
-// and stays taken while any of them lives.
-func killGroup(cmd *exec.Cmd) {
-	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+func attributes(cmd *exec.Cmd) *syscall.SysProcAttr {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	return cmd.SysProcAttr
 }

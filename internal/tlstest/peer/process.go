@@ -24,14 +24,14 @@ type process struct {
 	ended  sync.Once // killed: the group's id may be another's from then on
 }
 
-// startProcess runs a program and waits until it listens.
-func startProcess(cmd *exec.Cmd, dir, addr string, looped bool) (running, error) {
-	p := &process{cmd: cmd, addr: addr, exited: make(chan struct{})}
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+// run runs the program and waits until it listens.
+func (program Program) run(cmd *exec.Cmd, at site) (running, error) {
+	p := &process{cmd: cmd, addr: at.addr, exited: make(chan struct{})}
+	cmd.Dir = at.dir
+	cmd.Env = append(os.Environ(), "HOME="+at.dir, "XDG_DATA_HOME="+at.dir, "XDG_CONFIG_HOME="+at.dir)
 	cmd.Stdout, cmd.Stderr = &p.output, &p.output
 	cmd.WaitDelay = patience // a process that left the group holds the pipe
-	if looped {
+	if program.looped {
 		in, out, err := os.Pipe()
 		if err != nil {
 			return nil, err
@@ -40,7 +40,10 @@ func startProcess(cmd *exec.Cmd, dir, addr string, looped bool) (running, error)
 		defer out.Close()
 		cmd.Stdin, cmd.Stdout = in, out
 	}
-	ownGroup(cmd)
+	diesWithUs(cmd)
+	if program.forks {
+		ownGroup(cmd)
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -58,7 +61,7 @@ func startProcess(cmd *exec.Cmd, dir, addr string, looped bool) (running, error)
 // stop kills the processes and waits until they and their port are gone. They
 // are throwaways and get no notice: that is how a machine dies, too.
 func (p *process) stop() error {
-	p.ended.Do(func() { killGroup(p.cmd) })
+	p.ended.Do(func() { kill(p.cmd) })
 	<-p.exited
 	return gone(p.addr) // a child may live a moment longer than its parent
 }

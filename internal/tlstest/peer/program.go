@@ -25,6 +25,7 @@ type Program struct {
 	Serial  bool                 // serves one connection after the other
 
 	looped    bool     // what it prints is its input
+	forks     bool     // it has processes of its own
 	version   []string // the arguments that make it say its version
 	configure func(site) (args []string, err error)
 }
@@ -92,7 +93,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	return s.runs(startProcess(exec.Command(path, s.args...), s.site.dir, s.Addr, s.program.looped))
+	return s.runs(s.program.run(exec.Command(path, s.args...), s.site))
 }
 
 func (s *Server) runs(server running, err error) error {

@@ -33,7 +33,7 @@ http {
 }
 `
 	return Program{
-		Name: "nginx", Command: "nginx", Package: "nginx", Talk: HTTP,
+		Name: "nginx", Command: "nginx", Package: "nginx", Talk: HTTP, forks: true,
 		version: []string{"-v"},
 		configure: func(s site) ([]string, error) {
 			file, err := s.write("nginx.conf",
@@ -98,7 +98,7 @@ SSLCertificateKeyFile %[4]q
 Redirect 204 /
 `
 	return Program{
-		Name: "Apache httpd", Command: "apache2", Package: "apache2", Talk: HTTP,
+		Name: "Apache httpd", Command: "apache2", Package: "apache2", Talk: HTTP, forks: true,
 		version: []string{"-v"},
 		configure: func(s site) ([]string, error) {
 			file, err := s.write("httpd.conf", fmt.Sprintf(config, s.dir, s.addr, s.certFile, s.certKey))
