@@ -56,11 +56,11 @@ func (m *meeting) unasked(t *testing.T, f *facts) {
 		return
 	}
 	session, err := conn.WaitSession(ctx)
-	f.Unasked = err == nil
-	require.NoError(t, err)
-	info := session.Info()
-	require.LessOrEqual(t, info.Expires.Sub(info.Received), f.Lifetime)
-	require.NoError(t, m.run.Talk(conn), "WaitSession has eaten nothing")
+	if f.Unasked = err == nil; f.Unasked {
+		info := session.Info()
+		require.LessOrEqual(t, info.Expires.Sub(info.Received), f.Lifetime)
+		require.NoError(t, m.run.Talk(conn), "WaitSession has eaten nothing")
+	}
 }
 
 // everyTicketOnce resumes with each ticket of a full handshake, and with each

@@ -23,8 +23,8 @@ type row struct {
 	why  string
 }
 
-// Facts are what a test run finds out about a server, with each kind of
-// certificate. A column of docs/peers.md is made of each line.
+// Facts are what a test run finds out about a server. The columns of
+// docs/peers.md are made of them.
 type facts struct {
 	Full, Resumed int           // tickets after a full and a resumed TLS 1.3 handshake
 	Unasked       bool          // they come before the client has said anything
@@ -40,15 +40,9 @@ type facts struct {
 	TLS12Refused  int           // as Refused
 }
 
-// Three of OpenSSL's defaults, and what servers make of them.
-const (
-	twoHours    = 2 * time.Hour
-	fiveMinutes = 5 * time.Minute
-)
-
 // openSSLs is what servers do that leave tickets to OpenSSL.
 var openSSLs = facts{
-	Full: 2, Resumed: 1, Unasked: true, First: true, Lifetime: twoHours,
+	Full: 2, Resumed: 1, Unasked: true, First: true, Lifetime: 2 * time.Hour,
 	Resumes: true, Twice: true, Refused: 1,
 	TLS12: [2]int{1, 0}, TLS12Again: true, TLS12Extended: true, TLS12Refused: 1,
 }
@@ -87,28 +81,28 @@ var matrix = []row{
 		why:  "single use enforced by the server, against replayed early data",
 	},
 	{
-		run: peer.Nginx(), want: openSSLs.but(lasting(fiveMinutes)),
+		run: peer.Nginx(), want: openSSLs.but(lasting(5 * time.Minute)),
 		why: "ssl_session_timeout 5m",
 	},
 	{
 		name: "nginx, cache and no tickets", run: peer.Nginx("ssl_session_tickets off;", "ssl_session_cache shared:peers:1m;"),
-		want: openSSLs.but(lasting(fiveMinutes)).but(noTLS12),
+		want: openSSLs.but(lasting(5 * time.Minute)).but(noTLS12),
 		why:  "stateful, shared by its workers",
 	},
 	{
 		name: "nginx, no tickets", run: peer.Nginx("ssl_session_tickets off;"),
-		want: openSSLs.but(lasting(fiveMinutes)).but(noTLS12).but(func(f *facts) {
+		want: openSSLs.but(lasting(5 * time.Minute)).but(noTLS12).but(func(f *facts) {
 			f.Resumed, f.Resumes, f.Twice, f.Refused = 0, false, false, 4
 		}),
 		why: "sends tickets that name sessions it does not keep, and never resumes",
 	},
 	{run: peer.HAProxy(), want: openSSLs, why: "OpenSSL's defaults; of the cipher suites it takes TLS_AES_256_GCM_SHA384"},
 	{
-		run: peer.Apache(), want: openSSLs.but(lasting(fiveMinutes)),
+		run: peer.Apache(), want: openSSLs.but(lasting(5 * time.Minute)),
 		why: "SSLSessionCacheTimeout 300",
 	},
 	{
-		run: peer.Stunnel(), want: openSSLs.but(lasting(fiveMinutes)),
+		run: peer.Stunnel(), want: openSSLs.but(lasting(5 * time.Minute)),
 		why: "sessionCacheTimeout = 300",
 	},
 	{
