@@ -285,7 +285,7 @@ func renegotiating(t testing.TB) (addr string, client *tls.Config, ask func()) {
 	t.Helper()
 	path, err := exec.LookPath("openssl")
 	if err != nil {
-		peerMissing(t, tlstest.ErrNoOpenSSL)
+		peerMissing(t, err)
 	}
 	leakCheck(t)
 	ca := tlstest.Must(tlstest.NewCA("root"))

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/peer"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
@@ -27,7 +28,7 @@ func peerMissing(t testing.TB, why error) {
 // An openSSL is an openssl s_server, and a client configuration that trusts
 // it. It is reached through proxies, which count what goes by on the wire.
 type openSSL struct {
-	*tlstest.OpenSSL
+	*peer.Server
 	client *tls.Config
 }
 
@@ -35,13 +36,13 @@ func newOpenSSL(t testing.TB, args ...string) *openSSL {
 	t.Helper()
 	leakCheck(t)
 	ca := tlstest.Must(tlstest.NewCA("root"))
-	server, err := tlstest.StartOpenSSL(issue(ca, host), args...)
-	if errors.Is(err, tlstest.ErrNoOpenSSL) {
+	server, err := peer.OpenSSL(args...).Start(issue(ca, host))
+	if errors.Is(err, peer.ErrMissing) {
 		peerMissing(t, err)
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { server.Close() })
-	return &openSSL{OpenSSL: server, client: &tls.Config{RootCAs: ca.Pool(), ServerName: host}}
+	return &openSSL{Server: server, client: &tls.Config{RootCAs: ca.Pool(), ServerName: host}}
 }
 
 func (o *openSSL) proxy(t testing.TB, parallel int) *tlstest.Proxy {

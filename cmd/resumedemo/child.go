@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/peer"
 )
 
 // The servers run in a child process, so that the CPU time of this one is the
@@ -47,7 +48,7 @@ func serveChild(in io.Reader, out io.Writer) error {
 	hello := greeting{CA: string(ca.PEM()), Servers: []target{{"go", server.Addr}}}
 	seen := map[string]*tlstest.Identities{"go": server.Identities}
 
-	openssl, err := tlstest.StartOpenSSL(cert)
+	openssl, err := peer.OpenSSL().Start(cert)
 	switch {
 	case err == nil:
 		defer openssl.Close()
@@ -58,7 +59,7 @@ func serveChild(in io.Reader, out io.Writer) error {
 		defer proxy.Close()
 		hello.Servers = append(hello.Servers, target{"openssl s_server", proxy.Addr})
 		seen["openssl s_server"] = proxy.Identities
-	case !errors.Is(err, tlstest.ErrNoOpenSSL):
+	case !errors.Is(err, peer.ErrMissing):
 		return err
 	}
 	return answer(in, json.NewEncoder(out), hello, seen)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/peer"
 )
 
 // asProgram makes the test binary the program, for its children, too.
@@ -87,8 +88,8 @@ func TestDialResumesEveryConnectionAfterTheFirst(t *testing.T) {
 
 func TestDialUsesEveryTicketOfOpenSSLOnce(t *testing.T) {
 	ca := tlstest.Must(tlstest.NewCA("root"))
-	server, err := tlstest.StartOpenSSL(tlstest.Must(ca.Issue(tlstest.Leaf{})), "-num_tickets", "4")
-	if errors.Is(err, tlstest.ErrNoOpenSSL) && os.Getenv("TLSRESUME_REQUIRE_PEERS") == "" {
+	server, err := peer.OpenSSL("-num_tickets", "4").Start(tlstest.Must(ca.Issue(tlstest.Leaf{})))
+	if errors.Is(err, peer.ErrMissing) && os.Getenv("TLSRESUME_REQUIRE_PEERS") == "" {
 		t.Skip(err)
 	}
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	tlspeer "github.com/tlsresume/tlsresume/internal/tlstest/peer"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
@@ -39,8 +40,8 @@ type peer struct {
 func newOpenSSL(t testing.TB, args ...string) *peer {
 	t.Helper()
 	p := newPeer(host)
-	server, err := tlstest.StartOpenSSL(p.issue(host), args...)
-	if errors.Is(err, tlstest.ErrNoOpenSSL) {
+	server, err := tlspeer.OpenSSL(args...).Start(p.issue(host))
+	if errors.Is(err, tlspeer.ErrMissing) {
 		if os.Getenv("TLSRESUME_REQUIRE_PEERS") != "" {
 			t.Fatalf("peers are required: %v", err)
 		}
