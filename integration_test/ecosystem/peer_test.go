@@ -3,10 +3,10 @@
 package ecosystem_test
 
 import (
-	"bytes"
 	"net"
+	"os"
 	"os/exec"
-	"sync"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -19,21 +19,34 @@ import (
 // with a TCP connection and no more, for a handshake would cost a ticket.
 func startPeer(t testing.TB, cmd *exec.Cmd, addr string) {
 	t.Helper()
-	output := new(lockedBuffer)
+	// A file, not a pipe: what the server has forked may outlive it.
+	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	require.NoError(t, err)
 	cmd.Stdout, cmd.Stderr = output, output
 	require.NoError(t, cmd.Start())
 	over := make(chan struct{})
 	go func() {
-		cmd.Wait() // "signal: killed" is what will be asked for
+		cmd.Wait() // what it says of an end that was asked for is no news
 		close(over)
 	}()
 	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-over
-		if t.Failed() {
-			t.Logf("%s:\n%s", cmd.Path, output)
+		cmd.Process.Signal(os.Interrupt) // PostgreSQL ends its children first
+		select {
+		case <-over:
+		case <-time.After(patience):
+			cmd.Process.Kill()
+			<-over
+		}
+		output.Close()
+		if printed, _ := os.ReadFile(output.Name()); t.Failed() {
+			t.Logf("%s:\n%s", cmd.Path, printed)
 		}
 	})
+	awaitListener(t, addr, over)
+}
+
+func awaitListener(t testing.TB, addr string, over <-chan struct{}) {
+	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(patience); ; {
@@ -45,9 +58,9 @@ func startPeer(t testing.TB, cmd *exec.Cmd, addr string) {
 		select {
 		case <-tick.C:
 		case <-over:
-			require.FailNow(t, "ended at once", "%s:\n%s", cmd, output)
+			require.FailNow(t, "the server ended at once")
 		case <-deadline:
-			require.FailNow(t, "does not listen", "%s:\n%s", cmd, output)
+			require.FailNow(t, "the server does not listen")
 		}
 	}
 }
@@ -69,9 +82,12 @@ func freeAddr(t testing.TB) (addr, port string) {
 	require.NoError(t, err)
 	addr = listener.Addr().String()
 	require.NoError(t, listener.Close())
-	_, port, err = net.SplitHostPort(addr)
-	require.NoError(t, err)
-	return addr, port
+	return addr, portOf(addr)
+}
+
+func portOf(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 // proxyTo counts, into the site, what goes by to a server that does not.
@@ -89,22 +105,4 @@ func (s *site) files(t testing.TB) (cert, key string) {
 	cert, key, err := tlstest.WriteFiles(t.TempDir(), s.cert)
 	require.NoError(t, err)
 	return cert, key
-}
-
-// A lockedBuffer keeps what a process prints.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

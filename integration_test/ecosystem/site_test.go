@@ -23,6 +23,7 @@ const patience = 20 * time.Second
 // A site is what a server on loopback needs to be spoken to in TLS and to
 // count what it is offered.
 type site struct {
+	ca     *tlstest.CA
 	cert   tls.Certificate
 	server *tls.Config // counts into seen
 	client *tls.Config // trusts it
@@ -34,6 +35,7 @@ func newSite(protos ...string) *site {
 	cert := tlstest.Must(ca.Issue(tlstest.Leaf{}))
 	seen := new(tlstest.Identities)
 	return &site{
+		ca:   ca,
 		cert: cert,
 		seen: seen,
 		server: tlstest.Counting(&tls.Config{
