@@ -11,8 +11,7 @@ import (
 )
 
 // newQUICConfig is for QUIC alone: a scope that TCP shares would give its
-// connections tickets made for 0-RTT, which they cannot use and QUIC then lacks.
-// The base needs NextProtos and a ServerName.
+// connections tickets made for 0-RTT, which QUIC then lacks.
 func newQUICConfig(cache *resume.ClientCache, base *tls.Config) *tls.Config {
 	return cache.NewScope().TLSConfig(base)
 }
