@@ -237,3 +237,23 @@ func TestFTPSDataConnectionsResumeTheSessionTheyAreGiven(t *testing.T) {
 	}
 	assert.Equal(t, downloads, requireNoReuse(t, server.seen).Offered)
 }
+
+// In TLS 1.2 one session serves a whole login, uploads too: such sessions are
+// made to be used again.
+func TestFTPSInTLS12ResumesOneSessionThroughout(t *testing.T) {
+	const uploads = 6
+	leakCheck(t)
+	server := newVsftpd(t, true)
+	server.client.MaxVersion = tls.VersionTLS12
+	cache := newCache(t)
+	conn, err := plain(cache, server)
+	require.NoError(t, err)
+	require.NoError(t, conn.Login("anonymous", "x"))
+	for i := range uploads {
+		require.NoError(t, put(conn, fmt.Sprintf("file-%d", i), "some text"))
+	}
+	require.NoError(t, conn.Quit())
+	assert.EqualValues(t, 1, cache.Stats().Full)
+	assert.EqualValues(t, uploads, cache.Stats().Resumed)
+	assert.Equal(t, uploads, server.seen.Counts().Offered)
+}

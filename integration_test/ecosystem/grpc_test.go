@@ -11,13 +11,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/stats"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/resume"
 )
 
 // A grpcServer serves the standard health service.
@@ -28,9 +31,11 @@ type grpcServer struct {
 	stop func()
 }
 
-func newGRPCServer() *grpcServer {
+func newGRPCServer() *grpcServer { return serveGRPC(newSite("h2")) }
+
+func serveGRPC(site *site) *grpcServer {
 	s := &grpcServer{
-		site:   newSite("h2"),
+		site:   site,
 		cutter: &cutter{Listener: tlstest.Must(net.Listen("tcp", "127.0.0.1:0"))},
 	}
 	s.addr = s.Addr().String()
@@ -53,11 +58,7 @@ func exampleGRPC() (addr string, client *tls.Config, stop func()) {
 
 // check makes a call and says whether its connection was resumed.
 func check(ctx context.Context, conn *grpc.ClientConn) (resumed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	var server peer.Peer
-	_, err = grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{},
-		grpc.Peer(&server), grpc.WaitForReady(true))
+	server, err := call(ctx, conn)
 	if err != nil {
 		return false, err
 	}
@@ -66,6 +67,15 @@ func check(ctx context.Context, conn *grpc.ClientConn) (resumed bool, err error)
 		return false, errors.New("not a TLS connection")
 	}
 	return info.State.DidResume, nil
+}
+
+// call makes a call and says who answered it.
+func call(ctx context.Context, conn *grpc.ClientConn) (server peer.Peer, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err = grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{},
+		grpc.Peer(&server), grpc.WaitForReady(true))
+	return server, err
 }
 
 // A cutter is a listener that can cut all connections it has made, as a
@@ -96,59 +106,130 @@ func (c *cutter) cut() {
 	c.conns = nil
 }
 
-// untilOver returns when the client has noticed the end of its connection.
-func untilOver(t testing.TB, conn *grpc.ClientConn) {
-	t.Helper()
-	ctx := bounded(t)
-	for state := conn.GetState(); state == connectivity.Ready; state = conn.GetState() {
-		require.True(t, conn.WaitForStateChange(ctx, state), "the connection did not end")
+// An endings is a stats.Handler that tells when the client has noticed the end
+// of a connection, and sends no call over it any more. GetState does not say
+// so: it may lag behind the calls that succeed.
+type endings chan struct{}
+
+func (endings) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (endings) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (endings) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+func (e endings) HandleConn(_ context.Context, happened stats.ConnStats) {
+	if _, ended := happened.(*stats.ConnEnd); ended {
+		e <- struct{}{}
 	}
+}
+
+func (e endings) wait(t testing.TB) {
+	t.Helper()
+	select {
+	case <-e:
+	case <-bounded(t).Done():
+		require.FailNow(t, "the client did not notice the end of its connection")
+	}
+}
+
+// grpcRecipes are the two ways to write it.
+var grpcRecipes = map[string]func(*resume.ClientCache, *tls.Config) grpc.DialOption{
+	"TLSConfig": newGRPCCredentials,
+	"NewConn": func(c *resume.ClientCache, config *tls.Config) grpc.DialOption {
+		return newBoundGRPCCredentials(c.NewScope(), config)
+	},
 }
 
 func TestGRPCReconnectsWithANewTicketEachTime(t *testing.T) {
 	const rounds = 6
-	leakCheck(t)
-	server := newGRPCServer()
-	t.Cleanup(server.stop)
-	cache := newCache(t)
-	conn, err := grpc.NewClient(server.addr, newGRPCCredentials(cache, server.client))
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	for round := range rounds {
-		for range 3 {
-			resumed, err := check(t.Context(), conn)
+	for name, newCredentials := range grpcRecipes {
+		t.Run(name, func(t *testing.T) {
+			leakCheck(t)
+			server := newGRPCServer()
+			t.Cleanup(server.stop)
+			ended := make(endings, rounds)
+			conn, err := grpc.NewClient(server.addr,
+				newCredentials(newCache(t), server.client), grpc.WithStatsHandler(ended))
 			require.NoError(t, err)
-			require.Equal(t, round > 0, resumed, "in round %d", round)
-		}
-		server.cut()
-		untilOver(t, conn)
+			t.Cleanup(func() { conn.Close() })
+			for round := range rounds {
+				for range 3 {
+					resumed, err := check(t.Context(), conn)
+					require.NoError(t, err)
+					require.Equal(t, round > 0, resumed, "in round %d", round)
+				}
+				server.cut()
+				ended.wait(t)
+			}
+			counts := requireNoReuse(t, server.seen)
+			assert.Equal(t, rounds, counts.Connections)
+			assert.Equal(t, rounds-1, counts.Offered)
+		})
 	}
-	counts := requireNoReuse(t, server.seen)
-	assert.Equal(t, rounds, counts.Connections)
-	assert.Equal(t, rounds-1, counts.Offered)
 }
 
 // Clients that share credentials share sessions, and no two of them one ticket.
 func TestGRPCClientsShareSessionsAndNoTicket(t *testing.T) {
 	const clients, rounds = 16, 4
-	leakCheck(t)
-	server := newGRPCServer()
-	t.Cleanup(server.stop)
-	cache := newCache(t)
-	creds := newGRPCCredentials(cache, server.client)
-	for range rounds {
-		together(t, clients, func() error {
-			conn, err := grpc.NewClient(server.addr, creds)
-			if err != nil {
-				return err
+	for name, newCredentials := range grpcRecipes {
+		t.Run(name, func(t *testing.T) {
+			leakCheck(t)
+			server := newGRPCServer()
+			t.Cleanup(server.stop)
+			cache := newCache(t)
+			creds := newCredentials(cache, server.client)
+			for range rounds {
+				together(t, clients, func() error {
+					conn, err := grpc.NewClient(server.addr, creds)
+					if err != nil {
+						return err
+					}
+					defer conn.Close()
+					_, err = check(t.Context(), conn)
+					return err
+				})
 			}
-			defer conn.Close()
-			_, err = check(t.Context(), conn)
-			return err
+			counts := requireNoReuse(t, server.seen)
+			assert.Equal(t, clients*rounds, counts.Connections)
+			assert.GreaterOrEqual(t, counts.Offered, clients*(rounds-1))
+			assert.EqualValues(t, counts.Offered, cache.Stats().Resumed)
 		})
 	}
-	counts := requireNoReuse(t, server.seen)
-	assert.Equal(t, clients*rounds, counts.Connections)
-	assert.GreaterOrEqual(t, counts.Offered, clients*(rounds-1))
-	assert.EqualValues(t, counts.Offered, cache.Stats().Resumed)
+}
+
+// Two backends of one name do not know each other's tickets. The bound recipe
+// learns that from one refusal, and sends each its own from then on.
+func TestGRPCBackendsWithKeysOfTheirOwnGetTheirOwnTickets(t *testing.T) {
+	const rounds = 10
+	leakCheck(t)
+	first := newGRPCServer()
+	t.Cleanup(first.stop)
+	second := serveGRPC(first.sibling("h2"))
+	t.Cleanup(second.stop)
+	cache := newCache(t)
+	backends := manual.NewBuilderWithScheme("backends")
+	backends.InitialState(resolver.State{Endpoints: []resolver.Endpoint{
+		{Addresses: []resolver.Address{{Addr: first.addr}}},
+		{Addresses: []resolver.Address{{Addr: second.addr}}},
+	}})
+	options := []grpc.DialOption{
+		newBoundGRPCCredentials(cache.NewScope(), first.client),
+		grpc.WithResolvers(backends),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+	}
+	for range rounds {
+		conn, err := grpc.NewClient("backends:///", options...)
+		require.NoError(t, err)
+		answered := make(map[string]bool)
+		for ctx := bounded(t); len(answered) < 2; {
+			server, err := call(ctx, conn)
+			require.NoError(t, err)
+			answered[server.Addr.String()] = true
+		}
+		require.NoError(t, conn.Close())
+	}
+	requireNoReuse(t, first.seen)
+	stats := cache.Stats()
+	assert.EqualValues(t, 2*rounds, stats.Full+stats.Resumed)
+	// One cold handshake each, and one more if the second's cost the first's
+	// ticket.
+	assert.LessOrEqual(t, stats.Full, uint64(3))
 }

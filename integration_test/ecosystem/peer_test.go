@@ -68,11 +68,13 @@ func awaitListener(t testing.TB, addr string, over <-chan struct{}) {
 // lookPeer is where a server's program is, or the end of the test.
 func lookPeer(t testing.TB, program, debian string) string {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		peerMissing(t, program+", of the Debian package "+debian)
+	for _, name := range []string{program, "/usr/sbin/" + program} { // not in everybody's PATH
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
 	}
-	return path
+	peerMissing(t, program+", of the Debian package "+debian)
+	return ""
 }
 
 // freeAddr is a port of 127.0.0.1 that was free a moment ago.

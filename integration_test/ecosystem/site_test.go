@@ -35,15 +35,23 @@ func newSite(protos ...string) *site {
 	cert := tlstest.Must(ca.Issue(tlstest.Leaf{}))
 	seen := new(tlstest.Identities)
 	return &site{
-		ca:   ca,
-		cert: cert,
-		seen: seen,
-		server: tlstest.Counting(&tls.Config{
-			Certificates: []tls.Certificate{cert},
-			NextProtos:   protos,
-		}, seen),
+		ca:     ca,
+		cert:   cert,
+		seen:   seen,
+		server: counting(cert, seen, protos),
 		client: &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost"},
 	}
+}
+
+// sibling is another server of the same name, with ticket keys of its own.
+func (s *site) sibling(protos ...string) *site {
+	other := *s
+	other.server = counting(s.cert, s.seen, protos)
+	return &other
+}
+
+func counting(cert tls.Certificate, seen *tlstest.Identities, protos []string) *tls.Config {
+	return tlstest.Counting(&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: protos}, seen)
 }
 
 // requireNoReuse holds the law of the house, from the server's side.
