@@ -23,12 +23,15 @@ type quicServer struct {
 	*site
 	addr string
 	stop func()
+
+	mu   sync.Mutex // guards held
+	held <-chan struct{}
 }
 
 func newQUICServer() *quicServer {
 	s := &quicServer{site: newSite("shout")}
 	s.client.NextProtos = []string{"shout"}
-	listener := tlstest.Must(quic.ListenAddrEarly("127.0.0.1:0", s.server, &quic.Config{Allow0RTT: true}))
+	listener := tlstest.Must(quic.ListenAddrEarly("127.0.0.1:0", s.holding(s.server), &quic.Config{Allow0RTT: true}))
 	s.addr = listener.Addr().String()
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -69,31 +72,26 @@ func shout(conn *quic.Conn) {
 	}
 }
 
-// ask asks twice: at once, in 0-RTT if there is one, and again when the
-// handshake is over. The server's ticket comes with that end, so that it is
-// there before the second answer, and not always before the first.
+// ask waits for the end of the handshake first. The server's ticket comes with
+// that end, and so before the answer. It is not for the ticket alone: quic-go
+// has a data race where a stream is opened earlier (its issue 4303).
 func ask(ctx context.Context, conn *quic.Conn) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	first, err := askOnce(ctx, conn)
-	if err != nil {
-		return "", err
-	}
 	select {
 	case <-conn.HandshakeComplete():
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	second, err := askOnce(ctx, conn)
-	return first + second, err
+	return askNow(ctx, conn)
 }
 
-func askOnce(ctx context.Context, conn *quic.Conn) (string, error) {
+func askNow(ctx context.Context, conn *quic.Conn) (string, error) {
 	stream, err := conn.OpenStreamSync(ctx)
 	if err != nil {
 		return "", err
 	}
-	if _, err := stream.Write([]byte("ho")); err != nil {
+	if _, err := stream.Write([]byte("hello")); err != nil {
 		return "", err
 	}
 	stream.Close()
@@ -108,7 +106,7 @@ func (s *quicServer) visit(t testing.TB, config *tls.Config) (resumed, early boo
 	require.NoError(t, err)
 	answer, err := ask(t.Context(), conn)
 	require.NoError(t, err)
-	require.Equal(t, "HOHO", answer)
+	require.Equal(t, "HELLO", answer)
 	state := conn.ConnectionState()
 	require.NoError(t, conn.CloseWithError(0, ""))
 	return state.TLS.DidResume, state.Used0RTT

@@ -40,7 +40,7 @@ func Example_quic() {
 		conn.CloseWithError(0, "")
 	}
 	// Output:
-	// HOHO resumed: false 0-RTT: false <nil>
-	// HOHO resumed: true 0-RTT: true <nil>
-	// HOHO resumed: true 0-RTT: true <nil>
+	// HELLO resumed: false 0-RTT: false <nil>
+	// HELLO resumed: true 0-RTT: true <nil>
+	// HELLO resumed: true 0-RTT: true <nil>
 }
