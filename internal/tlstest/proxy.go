@@ -25,13 +25,19 @@ type Proxy struct {
 // connections reach the target at a time, the others wait: some servers serve
 // one after the other and let few wait.
 func NewProxy(target string, parallel int) (*Proxy, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return NewProxyAt("127.0.0.1:0", target, parallel, new(Identities))
+}
+
+// NewProxyAt is NewProxy at an address, for protocols that name ports, with
+// Identities that proxies may share.
+func NewProxyAt(addr, target string, parallel int, seen *Identities) (*Proxy, error) {
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	p := &Proxy{
 		Addr:       listener.Addr().String(),
-		Identities: new(Identities),
+		Identities: seen,
 		listener:   listener,
 		target:     target,
 		places:     make(chan struct{}, parallel),

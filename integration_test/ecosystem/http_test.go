@@ -1,0 +1,192 @@
+package ecosystem_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/resume"
+)
+
+// A webSite is an http.Server. Requests for /together wait until as many are
+// there as its crowd, so that HTTP/1.1 needs a connection for each.
+type webSite struct {
+	*site
+	url  string
+	stop func()
+
+	mu      sync.Mutex // guards waiting and gate
+	crowd   int
+	waiting int
+	gate    chan struct{}
+}
+
+func newWebSite(crowd int, protos ...string) *webSite {
+	w := &webSite{site: newSite(protos...), crowd: crowd, gate: make(chan struct{})}
+	listener := tlstest.Must(net.Listen("tcp", "127.0.0.1:0"))
+	server := &http.Server{
+		Handler:   http.HandlerFunc(w.answer),
+		TLSConfig: w.server,
+		ErrorLog:  log.New(io.Discard, "", 0), // it tells of every connection closed early
+	}
+	var running sync.WaitGroup
+	running.Go(func() { server.ServeTLS(listener, "", "") })
+	w.stop = func() {
+		server.Close()
+		running.Wait()
+	}
+	w.url = "https://" + listener.Addr().String()
+	return w
+}
+
+// exampleHTTP is a web site for an Example, which has no test to end it.
+func exampleHTTP() (url string, client *tls.Config, stop func()) {
+	w := newWebSite(0, "h2", "http/1.1")
+	return w.url, w.client, w.stop
+}
+
+func (w *webSite) answer(out http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/together" {
+		w.mu.Lock()
+		gate := w.gate
+		if w.waiting++; w.waiting == w.crowd {
+			w.waiting, w.gate = 0, make(chan struct{})
+			close(gate)
+		}
+		w.mu.Unlock()
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+		}
+	}
+	fmt.Fprint(out, r.Proto)
+}
+
+// fetch makes a request and says what protocol it used and whether its
+// connection was resumed.
+func fetch(client *http.Client, url string) (proto string, resumed bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", false, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", false, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), response.TLS.DidResume, err
+}
+
+// transports are the two recipes.
+var transports = map[string]func(*resume.ClientCache, *tls.Config) *http.Transport{
+	"TLSConfig": newTransport,
+	"Dialer": func(c *resume.ClientCache, config *tls.Config) *http.Transport {
+		return newBoundTransport(c.NewScope(), config)
+	},
+}
+
+// A crowd of requests in HTTP/1.1 makes a crowd of connections, which the next
+// crowd finds idle. However often they are closed and made again, there are no
+// more full handshakes than connections at a time: each connection that takes a
+// ticket brings one.
+func TestHTTP1ResumesAllButTheFirstCrowd(t *testing.T) {
+	const crowd, rounds = 32, 3
+	for name, newTransport := range transports {
+		t.Run(name, func(t *testing.T) {
+			leakCheck(t)
+			site := newWebSite(crowd, "http/1.1")
+			t.Cleanup(site.stop)
+			cache := newCache(t)
+			tr := newTransport(cache, site.client)
+			tr.MaxIdleConnsPerHost = crowd
+			t.Cleanup(tr.CloseIdleConnections)
+			client := &http.Client{Transport: tr}
+			for range rounds {
+				for range 2 { // the second finds the first's connections idle
+					together(t, crowd, func() error {
+						proto, _, err := fetch(client, site.url+"/together")
+						assert.Equal(t, "HTTP/1.1", proto)
+						return err
+					})
+				}
+				tr.CloseIdleConnections()
+			}
+			counts := requireNoReuse(t, site.seen)
+			assert.Equal(t, crowd*rounds, counts.Connections)
+			assert.GreaterOrEqual(t, counts.Offered, crowd*(rounds-1))
+			assert.EqualValues(t, counts.Offered, cache.Stats().Resumed)
+		})
+	}
+}
+
+// The first request makes the connection that the others share.
+func TestHTTP2ResumesEveryConnection(t *testing.T) {
+	const rounds = 4
+	for name, newTransport := range transports {
+		t.Run(name, func(t *testing.T) {
+			leakCheck(t)
+			site := newWebSite(0, "h2", "http/1.1")
+			t.Cleanup(site.stop)
+			cache := newCache(t)
+			tr := newTransport(cache, site.client)
+			t.Cleanup(tr.CloseIdleConnections)
+			client := &http.Client{Transport: tr}
+			for round := range rounds {
+				for _, n := range []int{1, 16} {
+					together(t, n, func() error {
+						proto, resumed, err := fetch(client, site.url)
+						assert.Equal(t, "HTTP/2.0", proto)
+						assert.Equal(t, round > 0, resumed, "in round %d", round)
+						return err
+					})
+				}
+				tr.CloseIdleConnections()
+			}
+			counts := requireNoReuse(t, site.seen)
+			assert.Equal(t, rounds, counts.Connections)
+			assert.Equal(t, rounds-1, counts.Offered)
+		})
+	}
+}
+
+// A cold crowd makes net/http dial for each request and then serve all of them
+// over the first connection. Those it drops may not have read their tickets:
+// that costs full handshakes, never a second use.
+func TestHTTP2CrowdsUseEveryTicketOnce(t *testing.T) {
+	const crowd, rounds = 16, 5
+	for name, newTransport := range transports {
+		t.Run(name, func(t *testing.T) {
+			leakCheck(t)
+			site := newWebSite(0, "h2", "http/1.1")
+			t.Cleanup(site.stop)
+			tr := newTransport(newCache(t), site.client)
+			t.Cleanup(tr.CloseIdleConnections)
+			client := &http.Client{Transport: tr}
+			for range rounds {
+				together(t, crowd, func() error {
+					proto, _, err := fetch(client, site.url)
+					assert.Equal(t, "HTTP/2.0", proto)
+					return err
+				})
+				tr.CloseIdleConnections()
+			}
+			counts := requireNoReuse(t, site.seen)
+			// Not one per round: a dial that ends after CloseIdleConnections
+			// makes the idle connection that serves the next round alone.
+			require.Positive(t, counts.Offered)
+		})
+	}
+}
