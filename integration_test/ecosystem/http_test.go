@@ -125,8 +125,10 @@ func TestHTTP1ResumesAllButTheFirstCrowd(t *testing.T) {
 				tr.CloseIdleConnections()
 			}
 			counts := requireNoReuse(t, site.seen)
-			assert.Equal(t, crowd*rounds, counts.Connections)
-			assert.GreaterOrEqual(t, counts.Offered, crowd*(rounds-1))
+			// net/http closes, and makes again, a connection whose goroutines are
+			// slow to agree that a request was written (50 ms).
+			assert.GreaterOrEqual(t, counts.Connections, crowd*rounds)
+			assert.LessOrEqual(t, counts.Connections-counts.Offered, crowd, "full handshakes")
 			assert.EqualValues(t, counts.Offered, cache.Stats().Resumed)
 		})
 	}

@@ -4,6 +4,7 @@ package ecosystem_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"os/exec"
@@ -134,19 +135,22 @@ func TestPostgreSQLSendsNoTickets(t *testing.T) {
 	leakCheck(t)
 	server := newPostgres(t)
 	cache := newCache(t)
-	config := server.recipe(t, cache, server.port, "")
-	connect(t, config).Close(bounded(t))
-	before := cache.Stats()
-	for range 3 {
-		conn, err := pgx.ConnectConfig(bounded(t), config)
-		require.NoError(t, err)
-		require.NoError(t, selectOne(conn))
-		require.NoError(t, conn.Close(bounded(t)))
+	connect(t, server.recipe(t, cache, server.port, "")).Close(bounded(t))
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		config := server.recipe(t, cache, server.port, "")
+		config.TLSConfig.MinVersion, config.TLSConfig.MaxVersion = version, version
+		before := cache.Stats()
+		for range 3 {
+			conn, err := pgx.ConnectConfig(bounded(t), config)
+			require.NoError(t, err)
+			require.NoError(t, selectOne(conn))
+			require.NoError(t, conn.Close(bounded(t)))
+		}
+		stats := cache.Stats()
+		assert.EqualValues(t, 3, stats.Full-before.Full)
+		assert.Zero(t, stats.Resumed)
+		assert.Zero(t, stats.Captured)
 	}
-	stats := cache.Stats()
-	assert.EqualValues(t, 3, stats.Full-before.Full)
-	assert.Zero(t, stats.Resumed)
-	assert.Zero(t, stats.Captured)
 }
 
 // newStunnel takes TLS off in front of a PostgreSQL server, and gives tickets.

@@ -12,8 +12,9 @@ import (
 	"github.com/tlsresume/tlsresume/resume"
 )
 
-// dialFTPS logs in over implicit TLS. The scope is this login's own: servers
-// want a data connection to resume a session of its control connection.
+// dialFTPS connects over implicit TLS. The scope is this connection's own:
+// servers want a data connection to resume a session of its control connection.
+// The configuration needs a ServerName.
 func dialFTPS(cache *resume.ClientCache, addr string, config *tls.Config) (*ftp.ServerConn, error) {
 	scope := cache.NewScope()
 	return ftp.Dial(addr,
