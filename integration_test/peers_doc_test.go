@@ -46,8 +46,8 @@ var columns = []struct {
 	{"TLS 1.2 sessions, full / resumed", func(f finding) string {
 		return tickets(f.got.TLS12[0], f.got.TLS12[1], f.got.TLS12Again)
 	}},
-	{"used again and again", func(f finding) string { return f.got.again() }},
-	{"in vain after a restart", func(f finding) string { return fmt.Sprint(f.got.TLS12Refused) }},
+	{"TLS 1.2: used again and again", func(f finding) string { return f.got.again() }},
+	{"TLS 1.2: in vain after a restart", func(f finding) string { return fmt.Sprint(f.got.TLS12Refused) }},
 	{"why", func(f finding) string { return f.why }},
 }
 

@@ -177,14 +177,17 @@ func TestPeers(t *testing.T) {
 	})
 	t.Run("document", func(t *testing.T) { checkDocument(t, all) })
 	t.Run("programs", func(t *testing.T) {
+		if len(all) != len(matrix) {
+			t.Skip("not every peer was met")
+		}
 		resumed := make(map[string]bool)
 		for _, f := range all {
 			resumed[f.run.Name] = resumed[f.run.Name] || f.resumed > 0
 		}
-		if len(all) == len(matrix) {
-			assert.NotContains(t, resumed, false, "each was resumed with, in one way or other")
-			assert.GreaterOrEqual(t, len(resumed), 6)
+		for program, ok := range resumed {
+			assert.True(t, ok, "no connection to %s was resumed", program)
 		}
+		assert.GreaterOrEqual(t, len(resumed), 6)
 	})
 }
 
