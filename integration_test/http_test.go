@@ -184,5 +184,7 @@ func TestHTTP2CrowdsUseEveryTicketOnce(t *testing.T) {
 		tr.CloseIdleConnections()
 	}
 	counts := requireNoReuse(t, site.seen)
-	assert.GreaterOrEqual(t, counts.Offered, turns-1, "of each turn one ticket at least was read")
+	// Not one for each turn: a dial that ends after CloseIdleConnections becomes
+	// the idle connection that serves the next turn alone.
+	assert.Positive(t, counts.Offered)
 }
