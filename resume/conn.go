@@ -279,12 +279,12 @@ func (c *Conn) settle(err error) {
 		if !l.offered.Load() {
 			reason = "not-offered"
 		}
-		broke := c.wire.roundTrip > 0 && !c.objected.Load() && serversFault(err)
+		broke := !c.objected.Load() && serversFault(err)
 		c.offered.Store(l.offered.Load())
 		func() {
 			defer core.settle(l, broke) // also when a callback panics
 			if l.offered.Load() {
-				core.learn(l.s, at, endpoint, f.resumed, broke, err)
+				core.learn(l.s, at, endpoint, f.resumed, broke && c.wire.roundTrip > 0, err)
 			}
 		}()
 	}

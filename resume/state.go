@@ -35,6 +35,7 @@ type session struct {
 	bucket  bucket                                 // guarded by core.ledger
 	filed   atomic.Pointer[filing]                 // where the store has it; nil: nowhere
 	fate    atomic.Pointer[verdict]                // what becomes of it unless it is used
+	failing atomic.Int32                           // handshakes in a row that failed with it (TLS 1.2)
 }
 
 // newSession makes a session with one reference, the caller's.
