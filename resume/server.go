@@ -158,16 +158,19 @@ func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke b
 		c.doubt(s, err)
 	}
 	switch {
-	case err == nil:
+	case err == nil && !resumed:
 		c.known(at).succeeded() // to refuse a ticket is no failure
-		if !resumed {
-			c.refused(s, at, endpoint)
-		}
+		c.refused(s, at, endpoint)
 	case broke:
-		now := time.Now()
-		if c.server(at, now).failed(now) {
-			c.event(Event{Kind: BackedOff, Scope: at.domain.name, Server: at.name})
-		}
+		c.broke(at)
+	}
+}
+
+// broke counts a resumed handshake that the server failed.
+func (c *core) broke(at serverKey) {
+	now := time.Now()
+	if c.server(at, now).failed(now) {
+		c.event(Event{Kind: BackedOff, Scope: at.domain.name, Server: at.name})
 	}
 }
 
