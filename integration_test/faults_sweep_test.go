@@ -81,7 +81,7 @@ func TestAFaultAfterAnyByteCostsOneTicket(t *testing.T) {
 // sweep makes each fault at each point of a full or a resumed connection.
 func (b *bench) sweep(t *testing.T, v victim, resumed bool) {
 	b.prepare(t, v, resumed)
-	whole := b.attempt(tlstest.Fault{})
+	whole := b.attempt(noFault)
 	b.check(t, whole)
 	points := 0
 	for _, kind := range []tlstest.FaultKind{tlstest.Refuse, tlstest.Finish, tlstest.Reset, tlstest.Truncate, tlstest.Stall, tlstest.Flip, tlstest.Delay} {

@@ -62,7 +62,8 @@ type bench struct {
 	c     *resume.ClientCache
 	heard *heard
 	proxy *tlstest.Faulty
-	fresh int // tickets that a full handshake brings; a resumed one brings one
+	fresh int           // tickets that a full handshake brings; a resumed one brings one
+	stuck chan struct{} // the server stands still
 }
 
 func newBench(t testing.TB, w way, c *resume.ClientCache, server string, client *tls.Config, fresh int) *bench {
@@ -71,7 +72,7 @@ func newBench(t testing.TB, w way, c *resume.ClientCache, server string, client 
 	require.NoError(t, err)
 	t.Cleanup(proxy.Close)
 	c, heard := listenLightly(t, c)
-	return &bench{entry: w.open(c, client), way: w.name, c: c, heard: heard, proxy: proxy, fresh: fresh}
+	return &bench{entry: w.open(c, client), way: w.name, c: c, heard: heard, proxy: proxy, fresh: fresh, stuck: make(chan struct{}, 1)}
 }
 
 // listenLightly is listen for thousands of connections: it holds no session.
@@ -88,6 +89,7 @@ func (b *bench) bound() bool { return b.way == "NewConn" || b.way == "Dialer" }
 type outcome struct {
 	fault     tlstest.Fault
 	hit       bool
+	stuck     bool // the server stands still
 	handshake error
 	talk      error
 	resumed   bool
@@ -112,7 +114,7 @@ func (b *bench) attempt(fault tlstest.Fault) *outcome {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.hit = givesUp(ctx, o.trial, cancel)
+		b.givesUp(ctx, o, cancel)
 	}()
 	conn, err := b.dial(ctx, b.proxy.Addr)
 	if o.handshake = err; err == nil {
@@ -122,9 +124,10 @@ func (b *bench) attempt(fault tlstest.Fault) *outcome {
 		stop()
 		conn.Close()
 	}
-	<-o.trial.Over
 	cancel()
-	<-done
+	if <-done; !o.stuck {
+		<-o.trial.Over
+	}
 	o.after, o.events = b.c.Stats(), b.heard.since(mark)
 	o.offered = b.proxy.Identities.Counts().Offered - offered
 	return o
@@ -132,14 +135,23 @@ func (b *bench) attempt(fault tlstest.Fault) *outcome {
 
 // givesUp is the patience of a caller. A stalled connection stands still as
 // soon as the fault happens; one with a wrong length in it may, or may not.
-func givesUp(ctx context.Context, trial *tlstest.Trial, cancel func()) (hit bool) {
+func (b *bench) givesUp(ctx context.Context, o *outcome, cancel func()) {
 	const wait = 50 * time.Millisecond
 	select {
-	case <-trial.Hit:
+	case <-b.stuck:
+		o.stuck = true
+		cancel()
+		return
+	case <-o.trial.Hit:
 	case <-ctx.Done():
-		return false
 	}
-	switch trial.Fault.Kind {
+	select {
+	case <-o.trial.Hit: // perhaps in the last moment
+		o.hit = true
+	default:
+		return
+	}
+	switch o.fault.Kind {
 	case tlstest.Stall:
 		cancel()
 	case tlstest.Flip:
@@ -149,7 +161,6 @@ func givesUp(ctx context.Context, trial *tlstest.Trial, cancel func()) (hit bool
 		case <-ctx.Done():
 		}
 	}
-	return true
 }
 
 func (h *heard) mark() int {
@@ -276,9 +287,11 @@ func requireFaultsOutcome(t testing.TB, o *outcome) {
 // resumes if there is anything to resume.
 func (b *bench) recovers(t testing.TB, after *outcome) {
 	t.Helper()
-	o := b.attempt(tlstest.Fault{})
+	o := b.attempt(noFault)
 	require.NoError(t, o.handshake, "after %v", after)
 	require.NoError(t, o.talk, "after %v", after)
 	require.Equal(t, after.after.Pooled > 0, o.resumed, "after %v", after)
 	b.check(t, o)
 }
+
+var noFault tlstest.Fault
