@@ -51,6 +51,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if text := os.Getenv(asServerProcess); text != "" {
+		serveAsProcess(text)
+		return
+	}
 	os.Exit(m.Run())
 }
 
