@@ -188,7 +188,7 @@ func (b *bench) burst() *burst {
 	return bu
 }
 
-func isDone(c chan struct{}) bool {
+func isDone(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true

@@ -127,6 +127,7 @@ func (b *bench) attempt(fault tlstest.Fault) *outcome {
 	cancel()
 	if <-done; !o.stuck {
 		<-o.trial.Over
+		o.hit = isDone(o.trial.Hit)
 	}
 	o.after, o.events = b.c.Stats(), b.heard.since(mark)
 	o.offered = b.proxy.Identities.Counts().Offered - offered
@@ -144,11 +145,6 @@ func (b *bench) givesUp(ctx context.Context, o *outcome, cancel func()) {
 		return
 	case <-o.trial.Hit:
 	case <-ctx.Done():
-	}
-	select {
-	case <-o.trial.Hit: // perhaps in the last moment
-		o.hit = true
-	default:
 		return
 	}
 	switch o.fault.Kind {
