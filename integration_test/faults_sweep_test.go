@@ -68,7 +68,7 @@ func TestAFaultAfterAnyByteCostsOneTicket(t *testing.T) {
 						descriptorCheck(t)
 						leakCheck(t)
 						b := newBench(t, w, new(resume.ClientCache), addr, client, v.fresh)
-						b.sweep(t, v, resumed)
+						b.sweep(t, v, resumed, faultKinds)
 						requireNoReuse(t, b.proxy.Identities)
 					})
 				}
@@ -78,13 +78,51 @@ func TestAFaultAfterAnyByteCostsOneTicket(t *testing.T) {
 	}
 }
 
+var faultKinds = []tlstest.FaultKind{
+	tlstest.Refuse, tlstest.Finish, tlstest.Reset, tlstest.Truncate,
+	tlstest.Stall, tlstest.Flip, tlstest.Delay,
+}
+
+// With StrictClose an end without close_notify costs what the connection
+// brought, too, wherever it comes.
+func TestAnUncleanEndAfterAnyByteForfeitsWithStrictClose(t *testing.T) {
+	v := victims[0]
+	addr, client, seen := v.start(t)
+	for _, w := range ways[len(ways)-2:] { // those that see the end
+		t.Run(w.name, func(t *testing.T) {
+			b := newBench(t, w, &resume.ClientCache{StrictClose: true}, addr, client, v.fresh)
+			b.strict = true
+			b.sweep(t, v, false, []tlstest.FaultKind{tlstest.Finish, tlstest.Reset})
+			b.sweep(t, v, true, []tlstest.FaultKind{tlstest.Finish, tlstest.Reset})
+			require.Positive(t, b.heard.since(0)["SessionEnded unclean"])
+		})
+	}
+	requireNoReuse(t, seen)
+}
+
+// In TLS 1.2 it is the session that is at stake, which is used again. If the
+// server may be at fault it is offered no more, and the next connection works
+// either way.
+func TestAFaultAfterAnyByteOfTLS12LeavesTheNextConnectionAlone(t *testing.T) {
+	v := victim{fresh: 1, stock: func(t testing.TB, b *bench) { b.entry.stock(t, b.proxy.Addr, 2) }}
+	for _, w := range faultWays() {
+		t.Run(w.name, func(t *testing.T) {
+			descriptorCheck(t)
+			s := newSite(t, setup{server: onlyTLS12})
+			b := newBench(t, w, new(resume.ClientCache), s.Addr, s.with(onlyP256), 1)
+			b.old = true
+			b.sweep(t, v, true, faultKinds[1:])
+		})
+	}
+}
+
 // sweep makes each fault at each point of a full or a resumed connection.
-func (b *bench) sweep(t *testing.T, v victim, resumed bool) {
+func (b *bench) sweep(t *testing.T, v victim, resumed bool, kinds []tlstest.FaultKind) {
 	b.prepare(t, v, resumed)
 	whole := b.attempt(noFault)
 	b.check(t, whole)
 	points := 0
-	for _, kind := range []tlstest.FaultKind{tlstest.Refuse, tlstest.Finish, tlstest.Reset, tlstest.Truncate, tlstest.Stall, tlstest.Flip, tlstest.Delay} {
+	for _, kind := range kinds {
 		for _, direction := range []tlstest.Direction{tlstest.ToServer, tlstest.ToClient} {
 			for _, after := range offsets(whole.trial.Records(direction), kind) {
 				b.prepare(t, v, resumed)

@@ -64,6 +64,9 @@ type bench struct {
 	proxy *tlstest.Faulty
 	fresh int           // tickets that a full handshake brings; a resumed one brings one
 	stuck chan struct{} // the server stands still
+
+	strict bool // StrictClose
+	old    bool // TLS 1.2
 }
 
 func newBench(t testing.TB, w way, c *resume.ClientCache, server string, client *tls.Config, fresh int) *bench {
@@ -179,6 +182,10 @@ func (h *heard) since(mark int) map[string]int {
 // check holds what every fault has to leave intact, and what is heard of it.
 func (b *bench) check(t testing.TB, o *outcome) {
 	t.Helper()
+	if b.old {
+		b.checkOld(t, o)
+		return
+	}
 	had := min(o.before.Pooled, 1)
 	if o.unasked() {
 		had = 0
@@ -210,12 +217,19 @@ func (b *bench) brings(o *outcome) int {
 }
 
 // forfeits is how many of its tickets a connection takes with it: all, if it
-// ended with a fatal alert and that is known.
+// ended with a fatal alert, or StrictClose holds its end against it, and that
+// is known.
 func (b *bench) forfeits(o *outcome, captured int) int {
-	if b.bound() && o.handshake == nil && isAlert(o.talk) {
+	ended := isAlert(o.talk) || b.strict && o.talk != nil && o.cut()
+	if b.bound() && o.handshake == nil && ended {
 		return captured
 	}
 	return 0
+}
+
+// cut reports whether the connection ended without a word, on both sides.
+func (o *outcome) cut() bool {
+	return o.hit && (o.fault.Kind == tlstest.Finish || o.fault.Kind == tlstest.Reset)
 }
 
 // isAlert reports whether a connection ended with a fatal alert, in the words
@@ -252,7 +266,11 @@ func (b *bench) expected(o *outcome, used, back, captured, failed int) map[strin
 	add(used, "SessionEnded used")
 	add(back, "SessionReturned")
 	add(captured, "TicketCaptured")
-	add(failed, "SessionEnded alert")
+	if o.cut() {
+		add(failed, "SessionEnded unclean")
+	} else {
+		add(failed, "SessionEnded alert")
+	}
 	switch {
 	case b.way == "TLSConfig": // it counts when the certificate is verified
 		add(int(o.after.Full+o.after.Resumed-o.before.Full-o.before.Resumed), "HandshakeDone")
