@@ -52,7 +52,7 @@ func (s *soak) act(random *rand.Rand) {
 	case n < 96:
 		e.cache.Sweep()
 	case n < 97 && !e.cache.stores:
-		e.scope.Clear(context.Background())
+		e.clear()
 	case n < 98:
 		e.site.restart()
 	default:
@@ -144,6 +144,15 @@ func (e soakEntry) waitAndShutDown(addr string) {
 		defer cancel()
 		known.WaitSession(ctx)
 		known.Shutdown(ctx)
+	}
+}
+
+// clear clears the scope, or the cache where it is plugged in directly.
+func (e soakEntry) clear() {
+	if e.scope != nil {
+		e.scope.Clear(context.Background())
+	} else {
+		e.cache.Clear(context.Background())
 	}
 }
 

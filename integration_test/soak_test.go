@@ -128,9 +128,13 @@ func TestSoakKeepsItsBoundsAndItsBooks(t *testing.T) {
 	leakCheck(t)
 	s := newSoak(t)
 	t.Logf("to see it again: -soak=%v -soak-seed=%d", *soakTime, s.seed)
+	length := *soakTime
+	if testing.Short() {
+		length = min(length, 2*time.Second)
+	}
 	var heaps [soakPhases]footprint
 	for phase := range soakPhases {
-		s.phase(phase, *soakTime/soakPhases)
+		s.phase(phase, length/soakPhases)
 		for _, c := range s.caches {
 			c.requireQuiet(t)
 		}
