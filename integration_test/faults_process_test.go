@@ -99,7 +99,7 @@ func startGo(t testing.TB, ca *tlstest.CA, key byte) (addr string, kill func()) 
 }
 
 // A server process is killed in the middle of a burst and comes back. What was
-// under way fails, once; no ticket is used twice; the burst goes on, and
+// under way fails, once; no ticket is used twice; the rush goes on, and
 // resumes.
 func TestAServerKilledInMidBurstIsResumedWithAgain(t *testing.T) {
 	for _, m := range mortals {
@@ -119,16 +119,16 @@ func (m mortal) check(t *testing.T, w way) {
 	addr, kill := m.start(t, ca, 0)
 	b := newBench(t, w, new(resume.ClientCache), addr, client, 0)
 	for life := range lives {
-		burst := b.burst()
-		burst.await(t, burst.worked, crowded)
+		rush := b.rush()
+		rush.await(t, rush.worked, crowded)
 		kill()
-		burst.await(t, burst.failed, 1)
+		rush.await(t, rush.failed, 1)
 		addr, kill = m.start(t, ca, life+1)
 		b.proxy.Retarget(addr)
-		burst.goOn()
-		burst.await(t, burst.worked, crowded)
-		burst.end()
-		require.LessOrEqual(t, burst.failures.Load(), int64(crowded), "each connection that was under way, once")
+		rush.goOn()
+		rush.await(t, rush.worked, crowded)
+		rush.end()
+		require.LessOrEqual(t, rush.failures.Load(), int64(crowded), "each connection that was under way, once")
 
 		_, err := b.visit(b.proxy.Addr)
 		require.NoError(t, err, "the next connection works")
@@ -141,7 +141,7 @@ func (m mortal) check(t *testing.T, w way) {
 }
 
 // requireAddsUp holds what the wire, the books and the events must agree on
-// after a burst in which connections failed.
+// after a rush in which connections failed.
 func (b *bench) requireAddsUp(t *testing.T) {
 	t.Helper()
 	counts, st, events := requireNoReuse(t, b.proxy.Identities), b.c.Stats(), b.heard.since(0)
@@ -155,12 +155,12 @@ func (b *bench) requireAddsUp(t *testing.T) {
 	assert.Zero(t, b.heard.count(resume.BackedOff), "the server never failed while it lived")
 }
 
-// crowded is how many connections of a burst are made at once.
+// crowded is how many connections of a rush are made at once.
 const crowded = 8
 
-// A burst is connections made in parallel, one after the other in each of a
+// A rush is connections made in parallel, one after the other in each of a
 // crowd. Where one fails, the next waits to be told to go on.
-type burst struct {
+type rush struct {
 	worked, failed chan struct{} // one for each, as far as anybody waits
 	failures       atomic.Int64
 	on, stop       chan struct{}
@@ -168,24 +168,24 @@ type burst struct {
 	all            sync.WaitGroup
 }
 
-func (b *bench) burst() *burst {
-	bu := &burst{worked: make(chan struct{}), failed: make(chan struct{}), on: make(chan struct{}), stop: make(chan struct{})}
-	bu.goOn = sync.OnceFunc(func() { close(bu.on) })
-	bu.over = sync.OnceFunc(func() { close(bu.stop) })
+func (b *bench) rush() *rush {
+	r := &rush{worked: make(chan struct{}), failed: make(chan struct{}), on: make(chan struct{}), stop: make(chan struct{})}
+	r.goOn = sync.OnceFunc(func() { close(r.on) })
+	r.over = sync.OnceFunc(func() { close(r.stop) })
 	for range crowded {
-		bu.all.Go(func() {
-			for !isDone(bu.stop) {
+		r.all.Go(func() {
+			for !isDone(r.stop) {
 				if _, err := b.visit(b.proxy.Addr); err == nil {
-					bu.tell(bu.worked)
+					r.tell(r.worked)
 					continue
 				}
-				bu.failures.Add(1)
-				bu.tell(bu.failed)
-				<-bu.on
+				r.failures.Add(1)
+				r.tell(r.failed)
+				<-r.on
 			}
 		})
 	}
-	return bu
+	return r
 }
 
 func isDone(c <-chan struct{}) bool {
@@ -197,31 +197,31 @@ func isDone(c <-chan struct{}) bool {
 	}
 }
 
-// tell waits until somebody knows, or the burst is over.
-func (bu *burst) tell(what chan struct{}) {
+// tell waits until somebody knows, or the rush is over.
+func (r *rush) tell(what chan struct{}) {
 	select {
 	case what <- struct{}{}:
-	case <-bu.on:
-	case <-bu.stop:
+	case <-r.on:
+	case <-r.stop:
 	}
 }
 
 // await waits for n connections that worked, or failed.
-func (bu *burst) await(t testing.TB, what chan struct{}, n int) {
+func (r *rush) await(t testing.TB, what chan struct{}, n int) {
 	t.Helper()
 	limit := time.After(patience)
 	for range n {
 		select {
 		case <-what:
 		case <-limit:
-			bu.goOn()
-			bu.end()
-			require.FailNow(t, "the burst does not go on")
+			r.goOn()
+			r.end()
+			require.FailNow(t, "the rush does not go on")
 		}
 	}
 }
 
-func (bu *burst) end() {
-	bu.over()
-	bu.all.Wait()
+func (r *rush) end() {
+	r.over()
+	r.all.Wait()
 }
