@@ -40,7 +40,7 @@ func (b *bench) loses(o *outcome, captured, had int) (lost int, why string) {
 		return 0, "handshake"
 	case o.handshake != nil:
 		return had, "handshake"
-	case b.bound() && isAlert(o.talk) && o.resumed: // what came, and what it was resumed with
+	case b.bound() && isAlert(o.talk) && o.resumed: // with the one resumed with
 		return captured + had, "alert"
 	case b.bound() && isAlert(o.talk):
 		return captured, "alert"

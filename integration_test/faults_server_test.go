@@ -62,7 +62,8 @@ func confused(s *saboteur, c *tls.Config) {
 		if err != nil {
 			return nil, err
 		}
-		encoded[14] ^= 1 // after version, type, cipher suite, creation and length (rule T9)
+		// After version, type, cipher suite, creation and length (rule T9).
+		encoded[14] ^= 1
 		return tls.ParseSessionState(encoded)
 	}
 }
@@ -86,8 +87,11 @@ type brokenServer struct {
 	why      string
 	version  uint16
 	sabotage func(*saboteur, *tls.Config)
-	tries    int // connections of a Dialer or NewConn that fail before one works; 0: all that have a ticket
-	plugged  int // the same of the other ways; -1, in either: as long as it breaks them and tickets last
+
+	// How many connections of a Dialer or NewConn fail before one works, and
+	// of the other ways. 0: all that have a ticket; -1: as long as it breaks
+	// them and tickets last.
+	tries, plugged int
 }
 
 var brokenServers = []brokenServer{

@@ -26,14 +26,15 @@ type victim struct {
 
 var victims = []victim{
 	{
-		name: "Go", fresh: 1, // in its first flight
+		name: "Go", fresh: 1, // in the flight of its Finished
 		start: func(t testing.TB) (string, *tls.Config, *tlstest.Identities) {
 			s := newSite(t, setup{server: newKeys})
 			return s.Addr, s.with(onlyP256), s.Identities
 		},
 		stock: func(t testing.TB, b *bench) { b.entry.stock(t, b.proxy.Addr, 16) },
 	}, {
-		name: "openssl s_server", fresh: 4, // in its last flight; it serves one after the other
+		// In its last flight. It serves one connection after the other.
+		name: "openssl s_server", fresh: 4,
 		start: func(t testing.TB) (string, *tls.Config, *tlstest.Identities) {
 			o := newOpenSSL(t, "-num_tickets", "4")
 			onlyP256(o.client)
@@ -51,8 +52,8 @@ func faultWays() []way {
 	return slices.DeleteFunc(slices.Clone(ways), func(w way) bool { return w.name == "Scope" || w.name == "NewConn" })
 }
 
-// Whatever becomes of a connection, and whenever: the ticket it offered is used,
-// no other is, what it brought is good or gone, and the next one works.
+// Whatever becomes of a connection, and whenever: the ticket it offered is
+// used, no other is, what it brought is good or gone, and the next one works.
 func TestAFaultAfterAnyByteCostsOneTicket(t *testing.T) {
 	for _, v := range victims {
 		t.Run(v.name, func(t *testing.T) {

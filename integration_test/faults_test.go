@@ -48,7 +48,8 @@ func descriptors(t testing.TB) (open []string) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	for _, entry := range entries {
-		if to, err := os.Readlink(dir + "/" + entry.Name()); err == nil { // not that of ReadDir itself
+		// That of ReadDir itself is gone.
+		if to, err := os.Readlink(dir + "/" + entry.Name()); err == nil {
 			open = append(open, entry.Name()+" "+to)
 		}
 	}
@@ -62,7 +63,7 @@ type bench struct {
 	c     *resume.ClientCache
 	heard *heard
 	proxy *tlstest.Faulty
-	fresh int           // tickets that a full handshake brings; a resumed one brings one
+	fresh int           // tickets of a full handshake; a resumed one brings one
 	stuck chan struct{} // the server stands still
 
 	strict bool // StrictClose

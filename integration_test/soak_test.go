@@ -44,7 +44,7 @@ type soakCache struct {
 	*resume.ClientCache
 	name   string
 	stores bool
-	most   resume.Stats // its bounds: Servers, Pooled per server and endpoint, Bytes
+	most   resume.Stats // Servers; Pooled, of a server and endpoint; Bytes
 	events [16]atomic.Int64
 }
 
@@ -140,7 +140,7 @@ func (c *soakCache) requireQuiet(t *testing.T) {
 	t.Helper()
 	require.NoError(t, c.Flush(t.Context()))
 	st := c.Stats()
-	const endpoints = 3 // two servers of one name, and those of which it is not known
+	const endpoints = 3 // two servers of one name, and an unknown one
 	require.LessOrEqual(t, st.Servers, c.most.Servers, c.name)
 	require.LessOrEqual(t, st.Pooled, st.Servers*c.most.Pooled*endpoints, c.name)
 	require.LessOrEqual(t, st.Bytes, c.most.Bytes, c.name)
