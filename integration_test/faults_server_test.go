@@ -3,6 +3,7 @@ package integration_test
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"sync/atomic"
 	"testing"
 
@@ -214,4 +215,33 @@ func (row brokenServer) isForgiven(t *testing.T, b *bench, backedOff bool) {
 	_, err := b.visit(b.proxy.Addr)
 	require.NoError(t, err)
 	b.resumed(t, b.proxy.Addr)
+}
+
+// A server that has sent data has gone along with the resumption. How the
+// connection ends later says nothing against it.
+func TestAnAlertAfterTheFirstDataIsNoFailedResumption(t *testing.T) {
+	s := newSite(t, setup{})
+	c := newCache(t, new(resume.ClientCache))
+	scope := c.NewScope()
+	e := bound(scope, s.client)
+	e.stock(t, s.Addr, 5)
+	var conns []*resume.Conn
+	for range 4 {
+		conn := scope.NewConn(&tamperer{Conn: rawConn(t, s.Addr)}, s.client)
+		defer conn.Close()
+		require.NoError(t, conn.Handshake())
+		require.True(t, conn.ConnectionState().DidResume)
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns {
+		require.NoError(t, talk(conn))
+	}
+	for _, conn := range conns {
+		conn.NetConn().(*tamperer).out.Store(true)
+		io.WriteString(conn, "level\n")
+		readError(t, conn, "remote error")
+	}
+	e.resumed(t, s.Addr)
+	require.Zero(t, c.Stats().BackedOff)
+	requireNoReuse(t, s.Identities)
 }
