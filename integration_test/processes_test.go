@@ -50,6 +50,10 @@ func TestMain(m *testing.M) {
 		}
 		work.main()
 	}
+	if text := os.Getenv(asServerProcess); text != "" {
+		serveAsProcess(text)
+		return
+	}
 	os.Exit(m.Run())
 }
 

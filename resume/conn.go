@@ -40,6 +40,7 @@ type Conn struct {
 	objected atomic.Bool  // the caller's VerifyConnection refused the server
 	wasRead  atomic.Bool  // the application got data
 	offered  atomic.Bool  // the handshake's lease was offered
+	onTrial  atomic.Bool  // resumed, and the server has not shown that it went along
 	writes   atomic.Int32 // that are under way
 	reading  reading
 
@@ -161,6 +162,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.tls.Read(b)
 	if n > 0 {
 		c.wasRead.Store(true)
+		c.judge(false)
 	}
 	c.noteRead(err)
 	return n, err
@@ -275,21 +277,25 @@ func (c *Conn) settle(err error) {
 	if c.complete && l != nil && f.resumed && !c.ended && l.s.retain() {
 		c.before = l.s
 	}
+	c.onTrial.Store(c.complete && l != nil && f.resumed)
 	c.settled.Store(true)
 	c.mu.Unlock()
 
 	core := c.domain.core
+	if c.unbound || f.version < tls.VersionTLS13 {
+		c.judge(false) // nothing more will be seen, or all has been
+	}
 	if l != nil {
 		reason = "refused"
 		if !l.offered.Load() {
 			reason = "not-offered"
 		}
-		broke := c.wire.roundTrip > 0 && !c.objected.Load() && serversFault(err)
+		broke := !c.objected.Load() && serversFault(err)
 		c.offered.Store(l.offered.Load())
 		func() {
 			defer core.settle(l, broke) // also when a callback panics
 			if l.offered.Load() {
-				core.learn(l.s, at, endpoint, f.resumed, broke, err)
+				core.learn(l.s, at, endpoint, f.resumed, broke && c.wire.roundTrip > 0, err)
 			}
 		}()
 	}

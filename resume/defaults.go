@@ -52,6 +52,11 @@ const (
 	backOffFirst = 10 * time.Second
 	backOffMost  = 10 * time.Minute
 
+	// doubtAfter is how many handshakes in a row may fail with a TLS 1.2
+	// session, for whatever reason, before it is offered no more. That costs
+	// one full handshake.
+	doubtAfter = 8
+
 	// drainTime is how long Close looks for tickets, whatever comes. drainWait
 	// is how long it waits for a first ticket, if the round trip
 	// of the handshake took no longer than drainRoundTrip. It reads at most

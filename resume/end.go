@@ -32,7 +32,26 @@ func (c *Conn) noteRead(err error) {
 	case err == io.EOF || c.wire.closed.Load() || isWarning(err):
 		// close_notify, or our own end
 	default:
-		c.forfeit(failedAlert)
+		defer c.forfeit(failedAlert) // also when a callback panics
+		c.judge(true)
+	}
+}
+
+// judge notes, once, what a resumed connection showed of the server after the
+// handshake. In TLS 1.3 that is over for us before the server has checked
+// anything: an alert instead of the first data is how it fails a handshake that
+// it has resumed, and only data show that it went along.
+func (c *Conn) judge(broke bool) {
+	if !c.onTrial.Load() || !c.onTrial.CompareAndSwap(true, false) {
+		return
+	}
+	c.mu.Lock()
+	at := c.key()
+	c.mu.Unlock()
+	if core := c.domain.core; broke {
+		core.broke(at)
+	} else {
+		core.known(at).succeeded()
 	}
 }
 

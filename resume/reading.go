@@ -291,6 +291,7 @@ func (c *Conn) readOnce(result chan<- readResult) {
 	buf := make([]byte, min(readAheadSize, maxReadAhead-len(c.reading.kept)))
 	n, err := c.tls.Read(buf)
 	if n > 0 {
+		c.judge(false)
 		c.reading.mu.Lock()
 		c.reading.kept = append(c.reading.kept, buf[:n]...)
 		c.reading.mu.Unlock()

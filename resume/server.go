@@ -150,24 +150,40 @@ func (s *server) failed(now time.Time) bool {
 // offered. at is the key of the connection and endpoint where it led; broke
 // says that the server is to blame.
 func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke bool, err error) {
+	if s.reusable {
+		c.doubt(s, err)
+	}
 	switch {
-	case err == nil:
+	case err == nil && !resumed:
 		c.known(at).succeeded() // to refuse a ticket is no failure
-		if !resumed {
-			c.refused(s, at, endpoint)
-		}
+		c.refused(s, at, endpoint)
 	case broke:
-		now := time.Now()
-		if c.server(at, now).failed(now) {
-			c.event(Event{Kind: BackedOff, Scope: at.domain.name, Server: at.name})
-		}
+		c.broke(at)
 	}
 }
 
-// serversFault reports whether the failure of a handshake in which the server
-// answered says anything against it: not that somebody's patience was at an
-// end, nor that it has new keys for Encrypted Client Hello, which it sends
-// along.
+// broke counts a resumed handshake that the server failed.
+func (c *core) broke(at serverKey) {
+	now := time.Now()
+	if c.server(at, now).failed(now) {
+		c.event(Event{Kind: BackedOff, Scope: at.domain.name, Server: at.name})
+	}
+}
+
+// doubt drops a TLS 1.2 session with which too many handshakes failed in a row,
+// whoever was to blame each time: it would be offered for a day to a server that
+// stands still at the sight of it.
+func (c *core) doubt(s *session, err error) {
+	if err == nil {
+		s.failing.Store(0)
+	} else if s.failing.Add(1) >= doubtAfter {
+		c.remove(s, handshakeError)
+	}
+}
+
+// serversFault reports whether the failure of a handshake says anything against
+// the server: not that somebody's patience was at an end, nor that it has new
+// keys for Encrypted Client Hello, which it sends along.
 func serversFault(err error) bool {
 	var rejected *tls.ECHRejectionError
 	return err != nil && !isTimeout(err) && !errors.Is(err, context.Canceled) &&

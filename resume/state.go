@@ -36,6 +36,7 @@ type session struct {
 	filed   atomic.Pointer[filing]                 // where the store has it; nil: nowhere
 	queued  atomic.Bool                            // for the vault's writer
 	fate    atomic.Pointer[verdict]                // what becomes of it unless it is used
+	failing atomic.Int32                           // handshakes in a row that failed with it (TLS 1.2)
 }
 
 // newSession makes a session with one reference, the caller's.

@@ -14,12 +14,17 @@ type Proxy struct {
 	Identities *Identities
 
 	listener net.Listener
-	target   string
+	relay    relay
 	places   chan struct{} // one for each connection under way to the target
-	mu       sync.Mutex    // guards conns
+	mu       sync.Mutex    // guards target and conns
+	target   string
 	conns    map[net.Conn]bool
 	running  sync.WaitGroup
 }
+
+// A relay passes the bytes of a connection on, both ways, until it is over.
+// seen is to be shown those of the client.
+type relay func(client, server net.Conn, seen io.Writer)
 
 // NewProxy starts a proxy to target; Close ends it. At most parallel
 // connections reach the target at a time, the others wait: some servers serve
@@ -31,6 +36,10 @@ func NewProxy(target string, parallel int) (*Proxy, error) {
 // NewProxyAt is NewProxy at an address, for protocols that name ports, with
 // Identities that proxies may share.
 func NewProxyAt(addr, target string, parallel int, seen *Identities) (*Proxy, error) {
+	return newProxy(addr, target, parallel, seen, faithfully)
+}
+
+func newProxy(addr, target string, parallel int, seen *Identities, relay relay) (*Proxy, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -39,6 +48,7 @@ func NewProxyAt(addr, target string, parallel int, seen *Identities) (*Proxy, er
 		Addr:       listener.Addr().String(),
 		Identities: seen,
 		listener:   listener,
+		relay:      relay,
 		target:     target,
 		places:     make(chan struct{}, parallel),
 		conns:      make(map[net.Conn]bool),
@@ -76,19 +86,33 @@ func (p *Proxy) serve(client net.Conn) {
 	defer p.close(client)
 	p.places <- struct{}{}
 	defer func() { <-p.places }()
-	server, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil || !p.track(server) {
 		return
 	}
 	defer p.close(server)
+	p.relay(client, server, &sniffer{presenter: p.Identities.Connection()})
+}
+
+// Retarget leads the connections to come to another server.
+func (p *Proxy) Retarget(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = addr
+}
+
+// faithfully is the relay that changes nothing.
+func faithfully(client, server net.Conn, seen io.Writer) {
 	back := make(chan struct{})
 	go func() {
 		io.Copy(client, server)
 		closeWrite(client)
 		close(back)
 	}()
-	sniffer := &sniffer{presenter: p.Identities.Connection()}
-	io.Copy(io.MultiWriter(sniffer, server), client)
+	io.Copy(io.MultiWriter(seen, server), client)
 	closeWrite(server)
 	<-back
 }

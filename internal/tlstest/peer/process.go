@@ -105,7 +105,8 @@ func poll(addr string, will func(answer error) (do bool, err error)) error {
 	}
 }
 
-// A lockedBuffer keeps what a process prints.
+// A lockedBuffer keeps the beginning of what a process prints: openssl has a
+// word for every connection that fails.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -114,7 +115,9 @@ type lockedBuffer struct {
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.buf.Write(p)
+	const most = 16 << 10
+	b.buf.Write(p[:min(len(p), max(0, most-b.buf.Len()))])
+	return len(p), nil
 }
 
 func (b *lockedBuffer) String() string {
