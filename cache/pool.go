@@ -94,6 +94,7 @@ type Pool[K comparable, V any] struct {
 	shards []shard[K, V]
 	slack  int64 // bytes a shard may hold reserved without using them
 
+	_        [64]byte     // what is written stands off what is only read
 	keys     atomic.Int64 // keys in all shards
 	reserved atomic.Int64 // bytes in all shards, slack included
 }
@@ -118,7 +119,7 @@ func NewPool[K comparable, V any](opts Options[K, V]) *Pool[K, V] {
 	p.shards = make([]shard[K, V], n)
 	for i := range p.shards {
 		p.shards[i].pool = p
-		p.shards[i].byHash = make(map[uint64]*node[K, V])
+		p.shards[i].table = newTable[K, V]()
 	}
 	return p
 }
@@ -276,7 +277,7 @@ func (p *Pool[K, V]) take(key K, want *search[V], item *Item[V]) bool {
 
 func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint64) {
 	hash := maphash.Comparable(p.seed, key)
-	// The map within the shard uses the low bits of the hash.
+	// The table within the shard uses the low bits of the hash.
 	return &p.shards[hash>>32&uint64(len(p.shards)-1)], hash
 }
 
@@ -315,56 +316,4 @@ func (p *Pool[K, V]) makeRoom(from *shard[K, V], out *drops[K, V]) {
 	for i := 1; i <= len(p.shards) && p.over(); i++ {
 		p.shards[(start+i)%len(p.shards)].makeRoom(out)
 	}
-}
-
-func (p *Pool[K, V]) tell(out *drops[K, V]) {
-	if p.opts.Dropped != nil {
-		p.tellFrom(0, out)
-	}
-}
-
-// tellFrom tells of all drops from the one at i on, also if Dropped panics in
-// between.
-func (p *Pool[K, V]) tellFrom(i int, out *drops[K, V]) {
-	defer func() {
-		if i < out.len() {
-			p.tellFrom(i+1, out)
-		}
-	}()
-	for ; i < out.len(); i++ {
-		d := out.at(i)
-		p.opts.Dropped(d.key, d.value, d.why)
-	}
-}
-
-// drops collects what a call dropped until its lock is released. The first few
-// need no memory of their own.
-type drops[K comparable, V any] struct {
-	n     int
-	few   [2]dropped[K, V]
-	spill []dropped[K, V]
-}
-
-type dropped[K comparable, V any] struct {
-	key   K
-	value V
-	why   Cause
-}
-
-func (d *drops[K, V]) add(key K, value V, why Cause) {
-	if d.n < len(d.few) {
-		d.few[d.n] = dropped[K, V]{key, value, why}
-	} else {
-		d.spill = append(d.spill, dropped[K, V]{key, value, why})
-	}
-	d.n++
-}
-
-func (d *drops[K, V]) len() int { return d.n }
-
-func (d *drops[K, V]) at(i int) *dropped[K, V] {
-	if i < len(d.few) {
-		return &d.few[i]
-	}
-	return &d.spill[i-len(d.few)]
 }

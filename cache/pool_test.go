@@ -276,6 +276,23 @@ func TestTakeAndPutAllocateNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(100, round))
 }
 
+// A new key at the bound gets what the victim had.
+func TestEvictionAllocatesNothing(t *testing.T) {
+	for _, opts := range []cache.Options[int, int]{{MaxKeys: 10}, {MaxKeys: 2000}, {MaxBytes: 2000}} {
+		opts.Dropped = func(int, int, cache.Cause) {}
+		p := cache.NewPool(opts)
+		key := 0
+		put := func() {
+			key++
+			p.Put(key, item(key))
+		}
+		for range 5000 {
+			put()
+		}
+		require.Zero(t, testing.AllocsPerRun(1000, put), "%+v", opts)
+	}
+}
+
 func TestItemExpiresAtItsTime(t *testing.T) {
 	p := cache.NewPool(cache.Options[string, int]{})
 	p.Put("a", cache.Item[int]{Value: 1, Expires: noon})

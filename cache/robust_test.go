@@ -89,15 +89,34 @@ func TestTheKeyOfATakenValueDoesNotKeepIt(t *testing.T) {
 			_, ok := p.Take("a", noon, nil)
 			require.True(t, ok)
 		}
-		require.Eventually(t, func() bool {
-			runtime.GC()
-			for _, v := range values {
-				if v.Value() != nil {
-					return false
-				}
-			}
-			return true
-		}, 10*time.Second, time.Millisecond, "of %d", n)
+		requireCollected(t, values)
 		runtime.KeepAlive(p)
 	}
+}
+
+// Nor does the key that took over what an evicted one had.
+func TestTheSuccessorOfAnEvictedKeyDoesNotKeepItsValues(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 8} {
+		p := cache.NewPool(cache.Options[string, *[64]byte]{MaxKeys: 1})
+		var values []weak.Pointer[[64]byte]
+		for range n {
+			values = append(values, watched(p))
+		}
+		p.Put("b", cache.Item[*[64]byte]{})
+		requireCollected(t, values)
+		runtime.KeepAlive(p)
+	}
+}
+
+func requireCollected(t *testing.T, values []weak.Pointer[[64]byte]) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		for _, v := range values {
+			if v.Value() != nil {
+				return false
+			}
+		}
+		return true
+	}, 10*time.Second, time.Millisecond, "of %d", len(values))
 }

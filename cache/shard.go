@@ -1,20 +1,15 @@
 package cache
 
-import (
-	"slices"
-	"sync"
-)
+import "sync"
 
 // A shard is one lock and the keys whose hash falls to it.
 type shard[K comparable, V any] struct {
 	pool *Pool[K, V]
 
 	mu       sync.Mutex // guards everything below
-	byHash   map[uint64]*node[K, V]
-	oldest   *node[K, V] // of the keys, by when they came
-	newest   *node[K, V]
-	hand     *node[K, V] // where the search for a victim goes on; nil: at oldest
-	free     *node[K, V] // one evicted node, kept to be used again
+	table    table[K, V]
+	queue    queue[K, V]
+	free     *node[K, V] // one forgotten node, kept to be used again
 	live     int         // keys that have items
 	items    int
 	bytes    int64
@@ -34,8 +29,8 @@ type shard[K comparable, V any] struct {
 type node[K comparable, V any] struct {
 	key          K
 	hash         uint64
-	same         *node[K, V] // next with the same hash
-	older, newer *node[K, V]
+	next         *node[K, V] // in the same bucket of the table
+	older, newer *node[K, V] // in the queue
 	touched      bool
 	groups       int32 // that have items; counted if Options.MaxGroups is set
 	items        []Item[V]
@@ -45,7 +40,7 @@ type node[K comparable, V any] struct {
 func (s *shard[K, V]) put(hash uint64, key K, item *Item[V], out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.find(hash, key)
+	n := s.table.find(hash, key)
 	if n == nil {
 		n = s.insert(hash, key, out)
 	} else {
@@ -61,7 +56,7 @@ func (s *shard[K, V]) put(hash uint64, key K, item *Item[V], out *drops[K, V]) {
 func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], out *drops[K, V]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock() // pick is not ours: it may panic
-	n := s.find(hash, key)
+	n := s.table.find(hash, key)
 	if n == nil {
 		return false
 	}
@@ -97,7 +92,7 @@ func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], o
 func (s *shard[K, V]) sweep(goes func(*node[K, V], int) (Cause, bool), out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n := s.oldest; n != nil; {
+	for n := s.queue.oldest; n != nil; {
 		next := n.newer
 		for i := len(n.items) - 1; i >= 0; i-- {
 			if why, ok := goes(n, i); ok {
@@ -131,7 +126,7 @@ func (s *shard[K, V]) makeRoom(out *drops[K, V]) {
 // under the lock.
 func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 	for s.pool.over() {
-		victim := s.victim(keep)
+		victim := s.queue.victim(keep)
 		switch {
 		case victim != nil && s.pool.overBytes() && len(victim.items) > 1:
 			s.drop(victim, 0, Evicted, out)
@@ -145,111 +140,58 @@ func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 	}
 }
 
-// victim is the key to make room: the hand goes from the oldest to the newest
-// and around, and spares once each key that was touched since it last passed.
-func (s *shard[K, V]) victim(keep *node[K, V]) *node[K, V] {
-	// The first round begins at the hand. At the latest the one after the next
-	// finds every flag lowered.
-	for range 3 {
-		n := s.hand
-		if n == nil {
-			n = s.oldest
+// insert makes a node for a new key. When keys are at their bound it is the
+// victim's, so that their number stays as it is.
+func (s *shard[K, V]) insert(hash uint64, key K, out *drops[K, V]) *node[K, V] {
+	n := s.successor(out)
+	if n == nil {
+		if n, s.free = s.free, nil; n == nil {
+			n = new(node[K, V])
+			n.items = n.first[:0]
 		}
-		for ; n != nil; n = n.newer {
-			if n == keep {
-				continue
-			}
-			if !n.touched || len(n.items) == 0 {
-				s.hand = n
-				return n
-			}
-			n.touched = false
-		}
-		s.hand = nil
+		s.pool.keys.Add(1)
 	}
-	return nil
-}
-
-func (s *shard[K, V]) find(hash uint64, key K) *node[K, V] {
-	n := s.byHash[hash]
-	for n != nil && n.key != key {
-		n = n.same
-	}
+	n.key, n.hash = key, hash
+	s.table.insert(n)
+	s.queue.push(n)
 	return n
 }
 
-// insert makes a node for a new key. When keys are at their bound, the victim
-// goes first, so that its node can be used again.
-func (s *shard[K, V]) insert(hash uint64, key K, out *drops[K, V]) *node[K, V] {
+// successor takes the node away from the victim, or returns nil if there is
+// room for another one or this shard has none.
+func (s *shard[K, V]) successor(out *drops[K, V]) *node[K, V] {
 	p := s.pool
-	if p.opts.MaxKeys > 0 && p.keys.Load() >= int64(p.opts.MaxKeys) {
-		if victim := s.victim(nil); victim != nil {
-			s.evict(victim, out)
-		}
+	if p.opts.MaxKeys == 0 || p.keys.Load() < int64(p.opts.MaxKeys) {
+		return nil
 	}
-	n := s.free
-	if n == nil {
-		n = new(node[K, V])
-		n.items = n.first[:0]
+	n := s.queue.victim(nil)
+	if n != nil {
+		s.dropAll(n, out)
+		s.unlink(n)
 	}
-	s.free = nil
-	n.key, n.hash, n.touched = key, hash, false
-	n.same = s.byHash[hash]
-	s.byHash[hash] = n
-	n.older, n.newer = s.newest, nil
-	if s.newest != nil {
-		s.newest.newer = n
-	} else {
-		s.oldest = n
-	}
-	s.newest = n
-	p.keys.Add(1)
 	return n
 }
 
 // evict drops a key with all its items.
 func (s *shard[K, V]) evict(n *node[K, V], out *drops[K, V]) {
-	for i := len(n.items) - 1; i >= 0; i-- {
-		s.drop(n, i, Evicted, out)
-	}
+	s.dropAll(n, out)
 	s.forget(n)
 }
 
-// forget unlinks an empty key and keeps its node for the next insert.
+// forget ends an empty key and keeps its node for the next one.
 func (s *shard[K, V]) forget(n *node[K, V]) {
-	if s.hand == n {
-		s.hand = n.newer
-	}
-	if n.older != nil {
-		n.older.newer = n.newer
-	} else {
-		s.oldest = n.newer
-	}
-	if n.newer != nil {
-		n.newer.older = n.older
-	} else {
-		s.newest = n.older
-	}
-	s.unmap(n)
+	s.unlink(n)
 	s.pool.keys.Add(-1)
-	*n = node[K, V]{}
-	n.items = n.first[:0]
 	s.free = n
 }
 
-func (s *shard[K, V]) unmap(n *node[K, V]) {
-	head := s.byHash[n.hash]
-	switch {
-	case head == n && n.same == nil:
-		delete(s.byHash, n.hash)
-	case head == n:
-		s.byHash[n.hash] = n.same
-	default:
-		for head.same != n {
-			head = head.same
-		}
-		head.same = n.same
-	}
+// unlink makes of an empty key's node one as good as new.
+func (s *shard[K, V]) unlink(n *node[K, V]) {
+	s.table.remove(n)
+	s.queue.remove(n)
+	var none K
+	n.key, n.touched = none, false
+	n.items = n.first[:0]
 }
 
 // add puts an item in its place and brings its key back within its bounds.
@@ -266,75 +208,6 @@ func (s *shard[K, V]) add(n *node[K, V], item *Item[V], out *drops[K, V]) {
 	s.trim(n, item.Group, out)
 }
 
-// place inserts an item at the top, unless it had a place before.
-func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
-	if item.seq == 0 {
-		s.seq++
-		item.seq = s.seq
-		n.items = append(n.items, *item)
-	} else {
-		s.replace(n, item)
-	}
-	if len(n.items) == 2 { // they have just outgrown first, which must not pin its copy
-		n.first[0] = Item[V]{}
-	}
-}
-
-// replace inserts an item that had a place before.
-func (s *shard[K, V]) replace(n *node[K, V], item *Item[V]) {
-	at := len(n.items)
-	for at > 0 && n.items[at-1].seq > item.seq {
-		at--
-	}
-	n.items = slices.Insert(n.items, at, *item)
-}
-
-// trim makes room within a key of which only group can have grown: by its own
-// oldest item, or by another group if it is new.
-func (s *shard[K, V]) trim(n *node[K, V], group string, out *drops[K, V]) {
-	opts := &s.pool.opts
-	if opts.MaxPerKey > 0 && len(n.items) > opts.MaxPerKey {
-		if oldest, count := members(n.items, group); count > opts.MaxPerKey {
-			s.drop(n, oldest, Evicted, out)
-		}
-	}
-	if opts.MaxGroups > 0 && int(n.groups) > opts.MaxGroups {
-		s.dropGroup(n, stalest(n.items, group), out)
-	}
-}
-
-// cut takes an item out of its stack.
-func (s *shard[K, V]) cut(n *node[K, V], i int) {
-	group := n.items[i].Group
-	s.items--
-	s.charge(-n.items[i].Size)
-	last := len(n.items) - 1
-	if i < last {
-		copy(n.items[i:], n.items[i+1:])
-	}
-	n.items[last] = Item[V]{} // let go of the value
-	n.items = n.items[:last]
-	if last == 0 {
-		s.live--
-	}
-	if s.pool.opts.MaxGroups > 0 && !holds(n.items, group) {
-		n.groups--
-	}
-}
-
-func (s *shard[K, V]) drop(n *node[K, V], i int, why Cause, out *drops[K, V]) {
-	out.add(n.key, n.items[i].Value, why)
-	s.cut(n, i)
-}
-
-func (s *shard[K, V]) dropGroup(n *node[K, V], group string, out *drops[K, V]) {
-	for i := len(n.items) - 1; i >= 0; i-- {
-		if n.items[i].Group == group {
-			s.drop(n, i, Evicted, out)
-		}
-	}
-}
-
 // charge counts bytes. Shards reserve them from the pool with some slack, so
 // that take and put in turn do not meet on one counter every time.
 func (s *shard[K, V]) charge(size int64) {
@@ -346,38 +219,5 @@ func (s *shard[K, V]) charge(size int64) {
 		want := s.bytes + s.pool.slack/2
 		s.pool.reserved.Add(want - s.reserved)
 		s.reserved = want
-	}
-}
-
-// holds reports whether any of the items is of the group.
-func holds[V any](items []Item[V], group string) bool {
-	for i := len(items) - 1; i >= 0; i-- { // from the newest, the likeliest
-		if items[i].Group == group {
-			return true
-		}
-	}
-	return false
-}
-
-// members returns where the oldest item of a group is and how many there are.
-func members[V any](items []Item[V], group string) (oldest, count int) {
-	for i := len(items) - 1; i >= 0; i-- {
-		if items[i].Group == group {
-			oldest = i
-			count++
-		}
-	}
-	return oldest, count
-}
-
-// stalest is the group, of those other than keep, whose newest item is the
-// oldest: that of the first item that none of its group follows. There must be
-// such a group.
-func stalest[V any](items []Item[V], keep string) string {
-	for i := 0; ; i++ {
-		group := items[i].Group
-		if group != keep && !holds(items[i+1:], group) {
-			return group
-		}
 	}
 }

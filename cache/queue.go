@@ -1,0 +1,62 @@
+package cache
+
+// A queue keeps a shard's nodes by when their keys came, and chooses which of
+// them makes room, after SIEVE: see Pool.
+type queue[K comparable, V any] struct {
+	oldest *node[K, V]
+	newest *node[K, V]
+	hand   *node[K, V] // where the search for a victim goes on; nil: at oldest
+}
+
+// push adds a node as the newest.
+func (q *queue[K, V]) push(n *node[K, V]) {
+	n.older, n.newer = q.newest, nil
+	if q.newest != nil {
+		q.newest.newer = n
+	} else {
+		q.oldest = n
+	}
+	q.newest = n
+}
+
+func (q *queue[K, V]) remove(n *node[K, V]) {
+	if q.hand == n {
+		q.hand = n.newer
+	}
+	if n.older != nil {
+		n.older.newer = n.newer
+	} else {
+		q.oldest = n.newer
+	}
+	if n.newer != nil {
+		n.newer.older = n.older
+	} else {
+		q.newest = n.older
+	}
+	n.older, n.newer = nil, nil
+}
+
+// victim is the key to make room: the hand goes from the oldest to the newest
+// and around, and spares once each key that was touched since it last passed.
+func (q *queue[K, V]) victim(keep *node[K, V]) *node[K, V] {
+	// The first round begins at the hand. At the latest the one after the next
+	// finds every flag lowered.
+	for range 3 {
+		n := q.hand
+		if n == nil {
+			n = q.oldest
+		}
+		for ; n != nil; n = n.newer {
+			if n == keep {
+				continue
+			}
+			if !n.touched || len(n.items) == 0 {
+				q.hand = n
+				return n
+			}
+			n.touched = false
+		}
+		q.hand = nil
+	}
+	return nil
+}

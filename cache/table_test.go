@@ -1,0 +1,66 @@
+package cache
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever its hash, also that of other keys, a node is found from when it is
+// inserted until it is removed, while the table grows and when it is emptied.
+func TestTableFindsWhatIsInIt(t *testing.T) {
+	for why, hash := range map[string]func(key int) uint64{
+		"spread":            func(key int) uint64 { return uint64(key) * 0x9e3779b97f4a7c15 },
+		"few hashes":        func(key int) uint64 { return uint64(key % 7) },
+		"alike in low bits": func(key int) uint64 { return uint64(key) << 20 },
+	} {
+		t.Run(why, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
+			table, in := newTable[int, int](), map[int]*node[int, int]{}
+			const keys = 600
+			check := func() {
+				require.Equal(t, len(in), table.nodes)
+				for key := range keys {
+					require.Same(t, in[key], table.find(hash(key), key), key)
+				}
+			}
+			for round := range 4000 {
+				switch key := random.IntN(keys); {
+				case in[key] == nil:
+					in[key] = &node[int, int]{key: key, hash: hash(key)}
+					table.insert(in[key])
+				default:
+					table.remove(in[key])
+					delete(in, key)
+				}
+				if round%100 == 0 {
+					check()
+				}
+			}
+			for key, n := range in {
+				table.remove(n)
+				delete(in, key)
+			}
+			check()
+		})
+	}
+}
+
+// A chain is as long as chance makes it, at any number of keys, and not only
+// at a power of two.
+func TestTableKeepsItsChainsShort(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	table := newTable[int, int]()
+	for key := range 10_000 {
+		table.insert(&node[int, int]{key: key, hash: random.Uint64()})
+		require.GreaterOrEqual(t, len(table.buckets), key+1)
+	}
+	for _, n := range table.buckets {
+		length := 0
+		for ; n != nil; n = n.next {
+			length++
+		}
+		require.Less(t, length, 16)
+	}
+}
