@@ -134,7 +134,7 @@ func parses(state *tls.SessionState) bool {
 // one what was taken for it.
 func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
 	received := info.Received
-	s.useBy, s.leaf = info.Expires, info.LeafNotAfter
+	s.useBy = info.Expires
 	info.Received = now
 	info.ServerName, info.Endpoint, info.FullHandshake = o.serverName, o.endpoint, o.fullHandshake
 	if o.alpn != "" {
@@ -161,7 +161,7 @@ func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
 	for _, bound := range []struct {
 		end time.Time
 		v   *verdict
-	}{{s.useBy, overLifetime}, {s.leaf, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
+	}{{s.useBy, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
 		if !bound.end.IsZero() && !received.IsZero() {
 			limit(wall.Truncate(time.Second).Add(bound.end.Sub(received)), bound.v)
 		}

@@ -37,7 +37,7 @@ func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 		return cache.Drop, v.reason
 	case !theirs.IsZero() && !s.useBy.IsZero() && theirs.After(s.useBy):
 		return cache.Skip, overLifetime.reason // crypto/tls would refuse it
-	case !theirs.IsZero() && !s.leaf.IsZero() && theirs.After(s.leaf):
+	case !theirs.IsZero() && !s.info.LeafNotAfter.IsZero() && theirs.After(s.info.LeafNotAfter):
 		return cache.Skip, overLeaf.reason
 	case s.reusable:
 		s.retain()

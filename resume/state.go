@@ -18,25 +18,26 @@ import (
 type session struct {
 	borrowed Session // what Get0 returns; never counted
 
-	core     *core
-	key      serverKey
-	info     ticket.Info
-	useBy    time.Time // by the clock of the configuration (TLS 1.3)
-	leaf     time.Time // the same clock
-	over     *verdict  // which limit info.Expires comes from
-	reusable bool      // TLS 1.2: shared as copies, not used up
-	birth    uint64    // the core's epoch when its handshake began
-	serial   uint64    // order of receipt
+	core   *core
+	key    serverKey
+	info   ticket.Info
+	useBy  time.Time // by the clock of the configuration (TLS 1.3), as info.LeafNotAfter
+	over   *verdict  // which limit info.Expires comes from
+	birth  uint64    // the core's epoch when its handshake began
+	serial uint64    // order of receipt
 
 	verdict atomic.Pointer[verdict]
 	refs    atomic.Int64
 	state   atomic.Pointer[tls.ClientSessionState] // nil once it cannot be resumed
-	spoken  atomic.Uint32                          // see announce and depart
-	bucket  bucket                                 // guarded by core.ledger
 	filed   atomic.Pointer[filing]                 // where the store has it; nil: nowhere
-	queued  atomic.Bool                            // for the vault's writer
 	fate    atomic.Pointer[verdict]                // what becomes of it unless it is used
-	failing atomic.Int32                           // handshakes in a row that failed with it (TLS 1.2)
+
+	// The small ones stand together: a cache has many sessions.
+	spoken   atomic.Uint32 // see announce and depart
+	failing  atomic.Int32  // handshakes in a row that failed with it (TLS 1.2)
+	queued   atomic.Bool   // for the vault's writer
+	bucket   bucket        // guarded by core.ledger
+	reusable bool          // TLS 1.2: shared as copies, not used up
 }
 
 // newSession makes a session with one reference, the caller's.

@@ -64,7 +64,7 @@ func (s Stats) LogValue() slog.Value {
 }
 
 // A bucket is where a session stands in Stats. Each session is in one.
-type bucket int
+type bucket uint8
 
 const (
 	bucketKept bucket = iota
