@@ -9,7 +9,8 @@ type shard[K comparable, V any] struct {
 	mu       sync.Mutex // guards everything below
 	table    table[K, V]
 	queue    queue[K, V]
-	free     *node[K, V] // one forgotten node, kept to be used again
+	free     *node[K, V] // forgotten nodes, kept to be used again
+	spare    int         // how many they are, at most maxSpare
 	live     int         // keys that have items
 	items    int
 	bytes    int64
@@ -145,10 +146,7 @@ func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 func (s *shard[K, V]) insert(hash uint64, key K, out *drops[K, V]) *node[K, V] {
 	n := s.successor(out)
 	if n == nil {
-		if n, s.free = s.free, nil; n == nil {
-			n = new(node[K, V])
-			n.items = n.first[:0]
-		}
+		n = s.recycle()
 		s.pool.keys.Add(1)
 	}
 	n.key, n.hash = key, hash
@@ -182,7 +180,28 @@ func (s *shard[K, V]) evict(n *node[K, V], out *drops[K, V]) {
 func (s *shard[K, V]) forget(n *node[K, V]) {
 	s.unlink(n)
 	s.pool.keys.Add(-1)
-	s.free = n
+	if s.spare < maxSpare {
+		n.next, s.free = s.free, n
+		s.spare++
+	}
+}
+
+// maxSpare is how many forgotten nodes a shard keeps. Bytes are reserved with
+// some slack, so that several keys may be evicted at once, and then as many
+// come before the next is.
+const maxSpare = 16
+
+// recycle takes a forgotten node, or makes one.
+func (s *shard[K, V]) recycle() *node[K, V] {
+	n := s.free
+	if n == nil {
+		n = new(node[K, V])
+		n.items = n.first[:0]
+		return n
+	}
+	s.free, n.next = n.next, nil
+	s.spare--
+	return n
 }
 
 // unlink makes of an empty key's node one as good as new.
