@@ -1,0 +1,2 @@
+// Package redisstore is a [cache.Store] in Redis.
+package redisstore
