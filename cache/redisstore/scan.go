@@ -150,11 +150,9 @@ func (s *Store) listKeys(ctx context.Context, keys []string, visit func(cache.Li
 		for ; len(fields) >= 3; fields = fields[3:] {
 			l := cache.Listed{Key: keys[i], ID: fields[0]}
 			if l.Expires, err = timeOf(fields[1]); err != nil {
-				return err
+				continue // no Put wrote it
 			}
-			if l.Size, err = strconv.Atoi(fields[2]); err != nil {
-				return err
-			}
+			l.Size, _ = strconv.Atoi(fields[2])
 			if !visit(l) {
 				return errStopped
 			}

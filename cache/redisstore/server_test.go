@@ -170,6 +170,7 @@ func (s *server) startReplica(t testing.TB, args ...string) *server {
 func (s *server) awaitSync(t testing.TB) {
 	t.Helper()
 	c := s.client(t)
+	defer c.Close()
 	await(t, "the replica's first synchronisation", func() bool {
 		return strings.Contains(c.Info(background, "replication").Val(), "master_link_status:up")
 	})
@@ -178,7 +179,14 @@ func (s *server) awaitSync(t testing.TB) {
 // promote makes a replica a primary, as sentinels do.
 func (s *server) promote(t testing.TB) {
 	t.Helper()
-	require.NoError(t, s.client(t).SlaveOf(background, "NO", "ONE").Err())
+	require.NoError(t, s.client(t).ReplicaOf(background, "NO", "ONE").Err())
+}
+
+// role is master or slave.
+func (s *server) role(t testing.TB) string {
+	c := s.client(t)
+	defer c.Close()
+	return c.InfoMap(background, "replication").Item("Replication", "role")
 }
 
 // A cluster is three primaries, each with a third of the slots.
@@ -237,7 +245,9 @@ func (c *cluster) client(t testing.TB) *redis.ClusterClient {
 	for _, node := range c.nodes {
 		addrs = append(addrs, node.addr)
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: addrs, DialerRetries: 1, MaxRetryBackoff: 20 * time.Millisecond,
+	})
 	t.Cleanup(func() { client.Close() })
 	return client
 }

@@ -48,7 +48,9 @@ end
 -- good is for a record, or only for an expiry and a colon.
 local function good(record, now)
   local expiry = record and string.match(record, '^(-?%d*):')
-  return expiry and (expiry == '' or tonumber(expiry) > now)
+  if not expiry or expiry == '' then return expiry end
+  local ms = tonumber(expiry)
+  return ms and ms > now
 end
 
 -- missingReplicas is an error if fewer replicas than ARGV[2] are connected: what

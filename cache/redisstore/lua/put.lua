@@ -6,20 +6,19 @@ local now, life = milliseconds(), life()
 local kept = whole(life)
 if not kept then discard() end
 
--- Until the first HSET nothing is written that a server without memory would
--- refuse; from then on Redis lets the script finish. So it is done or not done.
-local fresh = {}
-for i = 3, #ARGV, 3 do
-  if kept and redis.call('ZREM', index, ARGV[i]) == 1 then
-    redis.call('HDEL', records, '=' .. ARGV[i])
-  end
-  if good(ARGV[i + 1] .. ':', now) then fresh[#fresh + 1] = i end
-end
-
 local function oldest() return redis.call('ZRANGE', index, 0, 0)[1] end
 local function drop(id)
   redis.call('ZREM', index, id)
   redis.call('HDEL', records, '=' .. id)
+end
+
+-- A server that is out of memory refuses a script's first write if it makes
+-- data grow, and after the first it refuses none. A removal that removes
+-- nothing would count as one.
+local fresh = {}
+for i = 3, #ARGV, 3 do
+  if kept and redis.call('ZSCORE', index, ARGV[i]) then drop(ARGV[i]) end
+  if good(ARGV[i + 1] .. ':', now) then fresh[#fresh + 1] = i end
 end
 
 local first = math.max(1, #fresh - most + 1)
