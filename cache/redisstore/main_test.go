@@ -2,11 +2,16 @@ package redisstore_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 )
+
+// asProcess makes the test binary a client process. Its value is a task.
+const asProcess = "TLSRESUME_REDISSTORE_PROCESS"
 
 // quiet is for a client that logs each connection it does not get.
 type quiet struct{}
@@ -15,5 +20,16 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
+	if text := os.Getenv(asProcess); text != "" {
+		var work task
+		if err := json.Unmarshal([]byte(text), &work); err != nil {
+			panic(err)
+		}
+		if err := work.run(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }

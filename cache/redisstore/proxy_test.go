@@ -12,22 +12,22 @@ import (
 // A proxy is the network between a client and a server.
 type proxy struct {
 	addr     string
-	target   string
 	listener net.Listener
 	running  sync.WaitGroup
 
-	mu    sync.Mutex // guards the rest
-	conns map[net.Conn]bool
-	cuts  bool          // connections end at once
-	held  chan struct{} // nothing passes until it is closed; nil: all passes
-	lose  []func()      // one for each reply that is lost, called before its connection ends
+	mu     sync.Mutex // guards the rest
+	target string
+	conns  map[net.Conn]bool
+	cuts   bool          // connections end at once
+	held   chan struct{} // nothing passes until it is closed; nil: all passes
+	lose   []func()      // one for each reply that is lost, called before its connection ends
 }
 
 func startProxy(t testing.TB, target string) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{addr: l.Addr().String(), target: target, listener: l, conns: make(map[net.Conn]bool)}
+	p := &proxy{addr: l.Addr().String(), listener: l, target: target, conns: make(map[net.Conn]bool)}
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
@@ -44,7 +44,10 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			client.Close()
 			continue
@@ -125,6 +128,15 @@ func (p *proxy) mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cuts = false
+}
+
+// lead ends all connections and makes new ones to another server.
+func (p *proxy) lead(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.cut()
+	p.mend()
 }
 
 // hold lets nothing pass and no connection end, until release.
