@@ -352,14 +352,7 @@ func (f *farm) takeOnce(keys int) {
 func TestFailoverOfANodeInTheMiddleOfARun(t *testing.T) {
 	c := startCluster(t)
 	first := c.nodes[0]
-	replica := startNode(t)
-	replica.meet(t, first)
-	c.nodes = append(c.nodes, replica)
-	c.await(t)
-	id := first.client(t).Do(background, "cluster", "myid").Val()
-	require.NoError(t, replica.client(t).ClusterReplicate(background, fmt.Sprint(id)).Err())
-	replica.awaitSync(t)
-
+	replica := c.addReplica(t, first)
 	f := newFarm(newStore(t, c.client(t), byDefault))
 	f.keys = 24
 	f.put(400)
@@ -374,7 +367,7 @@ func TestFailoverOfANodeInTheMiddleOfARun(t *testing.T) {
 	other := replica.client(t)
 	await(t, "the other's notice of it", func() bool {
 		nodes := other.ClusterNodes(background).Val()
-		return regexp.MustCompile(`(?m)^` + fmt.Sprint(id) + ` \S+ slave `).MatchString(nodes)
+		return regexp.MustCompile(`(?m)^` + first.nodeID(t) + ` \S+ slave `).MatchString(nodes)
 	})
 	busy = f.work(4, 50)
 	require.NoError(t, first.client(t).ClusterFailover(background).Err())

@@ -226,6 +226,26 @@ func (s *server) meet(t testing.TB, other *server) {
 	require.NoError(t, s.client(t).Do(background, "cluster", "meet", "127.0.0.1", other.port(), bus).Err())
 }
 
+// addReplica adds a replica of one of the nodes.
+func (c *cluster) addReplica(t testing.TB, primary *server) (replica *server) {
+	t.Helper()
+	replica = startNode(t)
+	replica.meet(t, primary)
+	c.nodes = append(c.nodes, replica)
+	c.await(t)
+	require.NoError(t, replica.client(t).ClusterReplicate(background, primary.nodeID(t)).Err())
+	replica.awaitSync(t)
+	return replica
+}
+
+// nodeID is what the cluster calls it.
+func (s *server) nodeID(t testing.TB) string {
+	t.Helper()
+	id, err := s.client(t).Do(background, "cluster", "myid").Text()
+	require.NoError(t, err)
+	return id
+}
+
 // await waits until all nodes know each other and serve.
 func (c *cluster) await(t testing.TB) {
 	t.Helper()
