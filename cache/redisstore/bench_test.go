@@ -2,21 +2,22 @@ package redisstore_test
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/cache/redisstore"
+	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
-// sealed is an entry of the size of a sealed session: 450 bytes without
-// certificates, 2000 with an ECDSA leaf's chain.
+// sealed is an entry of the size of a sealed session: 1000 bytes with one short
+// certificate, 3000 with a public server's ECDSA chain.
 func sealed(n, size int) cache.Entry {
-	return cache.Entry{ID: fmt.Sprintf("%032x", n), Value: make([]byte, size), Expires: time.Now().Add(time.Hour)}
+	return cache.Entry{ID: fmt.Sprintf("%022x", n), Value: make([]byte, size), Expires: time.Now().Add(time.Hour)}
 }
 
 func median(took []time.Duration) time.Duration {
@@ -81,7 +82,7 @@ func taking(b *testing.B, name string, s *redisstore.Store, batch, size int) *ar
 // BenchmarkBatch is what a batch saves: eight entries at once must cost at most
 // four times one.
 func BenchmarkBatch(b *testing.B) {
-	for _, size := range []int{450, 2000} {
+	for _, size := range []int{1000, 3000} {
 		b.Run(fmt.Sprintf("%d bytes", size), func(b *testing.B) {
 			client, s := fixture(b)
 			put(b, s, "key", "below") // that the key never runs empty
@@ -114,17 +115,37 @@ func BenchmarkSafety(b *testing.B) {
 	}
 	b.ResetTimer()
 	race(b, []*arm{
-		taking(b, "life", open(byDefault), 1, 2000),
-		taking(b, "survive", open(onTheirWord), 1, 2000),
-		taking(b, "replica", open(withReplicas), 1, 2000),
+		taking(b, "life", open(byDefault), 1, 1000),
+		taking(b, "survive", open(onTheirWord), 1, 1000),
+		taking(b, "replica", open(withReplicas), 1, 1000),
 	})
 }
 
+// BenchmarkServerTime is what a put and a take of one cost the server, of which
+// it has one thread.
+func BenchmarkServerTime(b *testing.B) {
+	client, s := fixture(b)
+	put(b, s, "key", "below")
+	require.NoError(b, client.ConfigResetStat(background).Err())
+	for n := 0; b.Loop(); n++ {
+		require.NoError(b, s.Put(background, "key", sealed(n, 1000)))
+		_, err := s.Take(background, "key", 1)
+		require.NoError(b, err)
+	}
+	var calls, us float64
+	line := client.InfoMap(background, "commandstats").Item("Commandstats", "cmdstat_evalsha")
+	_, err := fmt.Sscanf(line, "calls=%f,usec=%f", &calls, &us)
+	require.NoError(b, err)
+	b.ReportMetric(us/calls, "server-us/call")
+}
+
 // BenchmarkMemory is what a ticket takes in Redis, by MEMORY USAGE of a
-// server's two names and by what the whole server uses.
+// server's two names and by what the whole server uses. The sizes are those of
+// sealed sessions of our own servers, and with an ECDSA and an RSA chain as
+// public servers send them.
 func BenchmarkMemory(b *testing.B) {
 	for _, tickets := range []int{1, 2, 8, 64} {
-		for _, size := range []int{450, 2000} {
+		for _, size := range []int{1000, 3000, 6600} {
 			b.Run(fmt.Sprintf("tickets=%d/bytes=%d", tickets, size), func(b *testing.B) {
 				for b.Loop() {
 					memory(b, tickets, size)
@@ -138,37 +159,48 @@ func BenchmarkMemory(b *testing.B) {
 func memory(b *testing.B, tickets, size int) {
 	const servers = 1000
 	client, s := fixture(b)
-	used := func() int {
-		n, err := client.InfoMap(background, "memory"), error(nil)
-		require.NoError(b, err)
-		var bytes int
-		fmt.Sscan(n.Item("Memory", "used_memory"), &bytes)
+	used := func() (bytes int) {
+		fmt.Sscan(client.InfoMap(background, "memory").Item("Memory", "used_memory"), &bytes)
 		return bytes
 	}
 	put(b, s, "warm", "up")
 	drain(b, s, "warm")
 	before := used()
-	var one string
+	var key string
 	for server := range servers {
-		one = fmt.Sprintf("%060x", server) // as long as the keys of package resume
+		key = fmt.Sprintf("%059x", server) // as long as those of package resume
 		var entries []cache.Entry
 		for i := range tickets {
 			entries = append(entries, sealed(server*100+i, size))
 		}
-		require.NoError(b, s.Put(background, one, entries...))
+		require.NoError(b, s.Put(background, key, entries...))
 	}
 	after := used()
-	usage := usageOf(b, client, one)
-	b.ReportMetric(float64(usage)/float64(tickets), "usage-B/ticket")
-	b.ReportMetric(float64(after-before)/servers/float64(tickets), "used-B/ticket")
-	b.ReportMetric(float64(after-before)/servers, "used-B/server")
-}
-
-func usageOf(b *testing.B, client *redis.Client, key string) (sum int64) {
+	var usage int64
 	for _, suffix := range []string{"ids", "records"} {
 		n, err := client.MemoryUsage(background, "tlsresume:{="+key+"}:"+suffix, 0).Result()
 		require.NoError(b, err)
-		sum += n
+		usage += n
 	}
-	return sum
+	b.ReportMetric(float64(usage), "usage-B/server")
+	b.ReportMetric(float64(after-before)/servers, "used-B/server")
+	b.ReportMetric(float64(after-before)/servers/float64(tickets), "used-B/ticket")
+}
+
+// BenchmarkSession is how large a sealed session of our own servers is.
+func BenchmarkSession(b *testing.B) {
+	for name, leaf := range map[string]tlstest.Leaf{"ECDSA": {Names: []string{host}}, "RSA": {Names: []string{host}, RSA: true}} {
+		b.Run(name, func(b *testing.B) {
+			f := newFleetOf(b, leaf)
+			for b.Loop() {
+				work := f.task(1, 1)
+				require.NoError(b, work.run(nil, io.Discard))
+			}
+			for l, err := range newStore(b, f.primary.client(b), byDefault).List(background) {
+				require.NoError(b, err)
+				b.ReportMetric(float64(l.Size), "B")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
 }

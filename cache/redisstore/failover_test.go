@@ -147,6 +147,24 @@ func TestTwoPrimariesShareNothing(t *testing.T) {
 	require.Equal(t, []string{"c"}, drain(t, two, "k2"))
 }
 
+// A replica that may be written to has what its primary hands out.
+func TestWritableReplicaHandsOutNothing(t *testing.T) {
+	primary := startServer(t)
+	replica := primary.startReplica(t, "--replica-read-only", "no")
+	for _, opts := range []redisstore.Options{byDefault, onTheirWord} {
+		opts.Namespace = unused()
+		one, two := newStore(t, primary.client(t), opts), newStore(t, replica.client(t), opts)
+		put(t, one, "k", "a", "b")
+		require.EqualValues(t, 1, primary.client(t).Wait(background, 1, patience).Val())
+		_, err := two.Take(background, "k", 1)
+		require.ErrorContains(t, err, "READONLY")
+		_, err = two.Delete(background, "k", "a")
+		require.ErrorContains(t, err, "READONLY")
+		require.ErrorIs(t, two.Put(background, "k", entry("c")), cache.ErrNotStored)
+		require.Equal(t, []string{"b", "a"}, drain(t, one, "k"))
+	}
+}
+
 // With Replicas a removal that nobody could hear of is not made, and one that
 // was not heard of hands out nothing.
 func TestTakeNeedsItsReplicas(t *testing.T) {
@@ -264,7 +282,8 @@ func startSentinel(t testing.TB, primary *server) (addr string) {
 	t.Helper()
 	needServer(t)
 	dir := t.TempDir()
-	port := freePort(t)
+	port, err := freePort()
+	require.NoError(t, err)
 	conf := filepath.Join(dir, "sentinel.conf")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, `port %s
 bind 127.0.0.1

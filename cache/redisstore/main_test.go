@@ -3,8 +3,10 @@ package redisstore_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -30,6 +32,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	flag.Parse()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		fmt.Println("redis-server is missing: examples are skipped")
+		flag.Set("test.skip", "^Example") // they cannot skip themselves
 	}
 	os.Exit(m.Run())
 }

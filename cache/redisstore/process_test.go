@@ -135,14 +135,19 @@ type fleet struct {
 	network *proxy
 }
 
-func newFleet(t testing.TB, args ...string) *fleet {
+func newFleet(t testing.TB) *fleet {
+	t.Helper()
+	return newFleetOf(t, tlstest.Leaf{Names: []string{host}})
+}
+
+func newFleetOf(t testing.TB, leaf tlstest.Leaf) *fleet {
 	t.Helper()
 	ca := tlstest.Must(tlstest.NewCA("root"))
-	cert := tlstest.Must(ca.Issue(tlstest.Leaf{Names: []string{host}}))
+	cert := tlstest.Must(ca.Issue(leaf))
 	tlsServer, err := tlstest.NewServer(tlstest.Options{Config: &tls.Config{Certificates: []tls.Certificate{cert}}})
 	require.NoError(t, err)
 	t.Cleanup(tlsServer.Close)
-	f := &fleet{Server: tlsServer, ca: ca, key: [32]byte{1, 2, 3}, primary: startServer(t, args...)}
+	f := &fleet{Server: tlsServer, ca: ca, key: [32]byte{1, 2, 3}, primary: startServer(t)}
 	f.network = startProxy(t, f.primary.addr)
 	return f
 }

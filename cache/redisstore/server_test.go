@@ -39,22 +39,30 @@ type server struct {
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
 	needServer(t)
-	s := &server{dir: t.TempDir()}
+	s, err := launch(t.TempDir(), args...)
+	require.NoError(t, err)
 	t.Cleanup(s.kill)
-	var err error
+	return s
+}
+
+// launch is startServer without a test.
+func launch(dir string, args ...string) (s *server, failure error) {
 	for range 5 { // somebody may be faster to take the port
-		port := freePort(t)
-		s.addr = net.JoinHostPort("127.0.0.1", port)
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		s = &server{dir: dir, addr: net.JoinHostPort("127.0.0.1", port)}
 		s.args = append([]string{
-			"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
+			"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "",
 			"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
 		}, args...)
-		if err = s.run(); err == nil {
-			return s
+		failure = s.run()
+		if failure == nil {
+			return s, nil
 		}
 	}
-	require.NoError(t, err)
-	return nil
+	return nil, failure
 }
 
 func needServer(t testing.TB) {
@@ -68,14 +76,14 @@ func needServer(t testing.TB) {
 	t.Skip("redis-server is missing: nothing here was tested")
 }
 
-func freePort(t testing.TB) string {
-	t.Helper()
+func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	if err != nil {
+		return "", err
+	}
 	defer l.Close()
 	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
+	return port, err
 }
 
 // run starts the process and waits until it says that it is ready.
@@ -214,8 +222,10 @@ func startCluster(t testing.TB, args ...string) *cluster {
 
 func startNode(t testing.TB, args ...string) *server {
 	t.Helper()
+	port, err := freePort()
+	require.NoError(t, err)
 	return startServer(t, append([]string{
-		"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", freePort(t),
+		"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", port,
 	}, args...)...)
 }
 

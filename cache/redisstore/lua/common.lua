@@ -10,13 +10,23 @@
 
 local index, records = KEYS[1], KEYS[2]
 
+-- primary is what the server says of itself, and an error unless it is one: a
+-- replica may be writable, and has what its primary hands out.
+local function primary()
+  local said = redis.call('INFO', 'replication')
+  if not string.find(said, 'role:master', 1, true) then
+    error({err = 'READONLY redisstore: the server is a replica'})
+  end
+  return said
+end
+
 -- life is a name that a server takes when it starts and again when it is
 -- promoted, and that it never has a second time: the replication ID. It is no
 -- part of the data, so what comes from a file or from another server belongs
 -- to a life that is over.
-local function life()
+local function life(said)
   if ARGV[1] == 'survive' then return 'survive' end
-  local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  local id = string.match(said, 'master_replid:(%x+)')
   return id or error('redisstore: INFO replication tells no master_replid')
 end
 
@@ -55,10 +65,9 @@ end
 
 -- missingReplicas is an error if fewer replicas than ARGV[2] are connected: what
 -- they cannot hear of is not to be removed.
-local function missingReplicas()
+local function missingReplicas(said)
   local wanted = tonumber(ARGV[2])
-  if wanted == 0 then return end
-  local there = tonumber(string.match(redis.call('INFO', 'replication'), 'connected_slaves:(%d+)')) or 0
+  local there = tonumber(string.match(said, 'connected_slaves:(%d+)')) or 0
   if there < wanted then
     return redis.error_reply('ERR redisstore: ' .. there .. ' of ' .. wanted .. ' replicas are connected')
   end

@@ -3,9 +3,10 @@
 -- returns  1 if it was there
 
 if redis.call('EXISTS', index, records) == 0 then return 0 end
-local missing = missingReplicas()
+local said = primary()
+local missing = missingReplicas(said)
 if missing then return missing end
-if not whole(life()) then
+if not whole(life(said)) then
   discard()
   return 0
 end

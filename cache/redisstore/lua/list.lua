@@ -1,7 +1,7 @@
 -- returns  id, expiry, size of the value, id, ...
 
 local listed = {}
-if not whole(life()) then return listed end
+if not whole(life(redis.call('INFO', 'replication'))) then return listed end
 local now = milliseconds()
 for _, id in ipairs(redis.call('ZRANGE', index, 0, -1)) do
   local record = redis.call('HGET', records, '=' .. id)

@@ -2,8 +2,8 @@
 -- ARGV[3]  and on: id, expiry and value of each entry, no id twice
 
 local most = tonumber(ARGV[2])
-local now, life = milliseconds(), life()
-local kept = whole(life)
+local now, mine = milliseconds(), life(primary())
+local kept = whole(mine)
 if not kept then discard() end
 
 local function oldest() return redis.call('ZRANGE', index, 0, 0)[1] end
@@ -40,7 +40,7 @@ local sequence = 0
 if count > 0 then
   sequence = tonumber(redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])
 else
-  redis.call('HSET', records, '!', life)
+  redis.call('HSET', records, '!', mine)
 end
 local latest = '0'
 for n = first, #fresh do

@@ -4,9 +4,10 @@
 
 local taken = {}
 if redis.call('EXISTS', index, records) == 0 then return taken end
-local missing = missingReplicas()
+local said = primary()
+local missing = missingReplicas(said)
 if missing then return missing end
-if not whole(life()) then
+if not whole(life(said)) then
   discard()
   return taken
 end
