@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +57,31 @@ func TestStoreKeepsItsContractOnACluster(t *testing.T) {
 	contract(t, startCluster(t).client(t), redisstore.Options{MaxPerKey: 40})
 }
 
+// rights are those that docs/fleets.md gives to the store's user, here over
+// names that begin with test.
+func rights(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/fleets.md")
+	require.NoError(t, err)
+	_, rules, _ := strings.Cut(string(text), "ACL SETUSER tickets on >PASSWORD ~tlsresume:* ")
+	rules, rest, _ := strings.Cut(rules, "```")
+	_, more, _ := strings.Cut(rest, "`Replicas` also ")
+	more, _, _ = strings.Cut(more, ".\n")
+	all := regexp.MustCompile(`\+[a-z]+`).FindAllString(rules+more, -1)
+	require.Contains(t, all, "+evalsha")
+	require.Contains(t, all, "+watch")
+	return append([]string{"on", ">secret", "~test*"}, all...)
+}
+
+func TestStoreKeepsItsContractWithFewRights(t *testing.T) {
+	server := startServer(t)
+	require.NoError(t, server.client(t).ACLSetUser(background, "tickets", rights(t)...).Err())
+	client := redis.NewClient(&redis.Options{Addr: server.addr, Username: "tickets", Password: "secret"})
+	defer client.Close()
+	contract(t, client, redisstore.Options{MaxPerKey: 40})
+	require.ErrorContains(t, client.FlushAll(background).Err(), "NOPERM")
+}
+
 func TestStoreKeepsItsContractOnARing(t *testing.T) {
 	client := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": startServer(t).addr, "b": startServer(t).addr}})
 	defer client.Close()
@@ -69,11 +96,17 @@ func TestStoreKeepsItsContractOverRESP2(t *testing.T) {
 }
 
 // A cluster's client has to find the node before it can wait for its replicas.
+// It does so with few rights.
 func TestStoreKeepsItsContractOverReplicasOfACluster(t *testing.T) {
 	c := &cluster{nodes: []*server{startNode(t)}}
 	require.NoError(t, c.nodes[0].client(t).ClusterAddSlotsRange(background, 0, slots-1).Err())
 	c.addReplica(t, c.nodes[0])
-	contract(t, c.client(t), redisstore.Options{MaxPerKey: 40, Survive: true, Replicas: 1, ReplicaTimeout: patience / 10})
+	for _, node := range c.nodes {
+		require.NoError(t, node.client(t).ACLSetUser(background, "tickets", rights(t)...).Err())
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{c.nodes[0].addr}, Username: "tickets", Password: "secret"})
+	defer client.Close()
+	contract(t, client, redisstore.Options{MaxPerKey: 40, Survive: true, Replicas: 1, ReplicaTimeout: patience / 10})
 }
 
 func TestStoreKeepsItsContractOverReplicas(t *testing.T) {
