@@ -21,7 +21,8 @@ import (
 var (
 	byDefault    = redisstore.Options{}
 	onTheirWord  = redisstore.Options{Survive: true}
-	withReplicas = redisstore.Options{Survive: true, Replicas: 1}
+	withReplicas = redisstore.Options{Survive: true, Replicas: 1, ReplicaTimeout: patience / 10}
+	impatient    = redisstore.Options{Survive: true, Replicas: 1} // for replicas that will not answer
 )
 
 // A server that dies with its last snapshot has forgotten what was taken since.
@@ -92,7 +93,7 @@ func TestLostRemovalBringsNothingBack(t *testing.T) {
 	}{
 		"by default":                {byDefault, []string{"b", "a"}, nil},
 		"on the word of the caller": {onTheirWord, []string{"b", "a"}, []string{"b", "a"}}, // the word was wrong
-		"with a replica":            {withReplicas, nil, []string{"b", "a"}},
+		"with a replica":            {impatient, nil, []string{"b", "a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startPair(t)
@@ -174,10 +175,11 @@ func TestTakeNeedsItsReplicas(t *testing.T) {
 	p.sync(t)
 
 	p.link.hold() // the primary still takes the replica for connected
-	_, err := s.Take(background, "k", 1)
+	hasty := newStore(t, p.primary.client(t), impatient)
+	_, err := hasty.Take(background, "k", 1)
 	require.ErrorContains(t, err, "0 of 1")
 	require.NotErrorIs(t, err, cache.ErrMiss)
-	was, err := s.Delete(background, "k", "b")
+	was, err := hasty.Delete(background, "k", "b")
 	require.ErrorContains(t, err, "0 of 1")
 	require.False(t, was)
 	p.link.release()
@@ -191,7 +193,7 @@ func TestTakeNeedsItsReplicas(t *testing.T) {
 	require.ErrorContains(t, err, "0 of 1 replicas are connected")
 	_, err = s.Delete(background, "k", "a")
 	require.ErrorContains(t, err, "0 of 1 replicas are connected")
-	require.ErrorContains(t, s.Clear(background), "0 of 1")
+	require.ErrorContains(t, hasty.Clear(background), "0 of 1")
 	put(t, s, "k", "d") // a put may be lost
 
 	p.link.mend()
@@ -345,15 +347,14 @@ func TestFailoverWithReplicasKeepsEntries(t *testing.T) {
 	f.work(4, 25).Wait()
 	p.sync(t)
 	p.link.hold()
+	f.store = newStore(t, p.primary.client(t), impatient)
 	f.takeOnce(8) // none is handed out
 	p.primary.kill()
 	p.replica.promote(t)
 
 	p.replica.startReplica(t)
-	opts := withReplicas
-	opts.ReplicaTimeout = patience / 10
 	before := f.next
-	f.store = newStore(t, p.replica.client(t), opts)
+	f.store = newStore(t, p.replica.client(t), withReplicas)
 	f.work(4, 40).Wait()
 	require.Equal(t, before, f.next, "the promoted replica had run empty")
 	require.Zero(t, f.twice())

@@ -32,10 +32,9 @@ end
 
 -- whole reports whether there are entries and all of them are of this life.
 -- Redis may have evicted one of the two keys and left the other.
-local function whole(now)
+local function whole(mine)
   local n, all = redis.call('ZCARD', index), redis.call('HLEN', records)
-  return n > 0 and all == n + 1
-    and redis.call('HGET', records, '!') == now
+  return n > 0 and all == n + 1 and redis.call('HGET', records, '!') == mine
 end
 
 -- discard removes what is left when it is not whole.
