@@ -70,6 +70,7 @@ func TestEitherNameMayVanish(t *testing.T) {
 
 // The same by a server that really is short of memory.
 func TestEvictionLosesEntriesAndNoMore(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []string{"allkeys-random", "volatile-lru", "volatile-ttl"} {
 		client, s := fixture(t, "--maxmemory", "4mb", "--maxmemory-policy", policy)
 		random := rand.New(rand.NewPCG(7, 7))
@@ -278,6 +279,7 @@ func TestFullServerStillHandsOut(t *testing.T) {
 }
 
 func TestServerThatIsLoadingIsAnError(t *testing.T) {
+	t.Parallel()
 	server := startServer(t, "--appendonly", "no", "--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024")
 	client := server.client(t)
 	for i := range 2000 {

@@ -106,6 +106,7 @@ func TestPutWhoseReplyIsLostIsNotMadeAgain(t *testing.T) {
 
 // The same on a cluster, whose client has retries of its own.
 func TestPutWhoseReplyIsLostIsNotMadeAgainOnACluster(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t)
 	direct := newStore(t, c.client(t), redisstore.Options{})
 	put(t, direct, "k", "a")
@@ -153,6 +154,7 @@ func TestDeleteWhoseReplyIsLostIsNotTrueTwice(t *testing.T) {
 
 // Whoever hears ErrNotStored goes on to use the ticket: it must not be there.
 func TestPutThatCannotConnectHasStoredNothing(t *testing.T) {
+	t.Parallel()
 	server := startServer(t)
 	s := newStore(t, server.client(t), redisstore.Options{})
 	server.kill()

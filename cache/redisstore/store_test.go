@@ -54,6 +54,7 @@ func TestStoreKeepsItsContractOnOneServer(t *testing.T) {
 }
 
 func TestStoreKeepsItsContractOnACluster(t *testing.T) {
+	t.Parallel()
 	contract(t, startCluster(t).client(t), redisstore.Options{MaxPerKey: 40})
 }
 
@@ -83,6 +84,7 @@ func TestStoreKeepsItsContractWithFewRights(t *testing.T) {
 }
 
 func TestStoreKeepsItsContractOnARing(t *testing.T) {
+	t.Parallel()
 	client := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": startServer(t).addr, "b": startServer(t).addr}})
 	defer client.Close()
 	contract(t, client, redisstore.Options{MaxPerKey: 40})
@@ -90,6 +92,7 @@ func TestStoreKeepsItsContractOnARing(t *testing.T) {
 
 // The protocol before RESP3 has other types for some replies.
 func TestStoreKeepsItsContractOverRESP2(t *testing.T) {
+	t.Parallel()
 	client := redis.NewClient(&redis.Options{Addr: startServer(t).addr, Protocol: 2})
 	defer client.Close()
 	contract(t, client, redisstore.Options{MaxPerKey: 40})
@@ -98,6 +101,7 @@ func TestStoreKeepsItsContractOverRESP2(t *testing.T) {
 // A cluster's client has to find the node before it can wait for its replicas.
 // It does so with few rights.
 func TestStoreKeepsItsContractOverReplicasOfACluster(t *testing.T) {
+	t.Parallel()
 	c := &cluster{nodes: []*server{startNode(t)}}
 	require.NoError(t, c.nodes[0].client(t).ClusterAddSlotsRange(background, 0, slots-1).Err())
 	c.addReplica(t, c.nodes[0])
@@ -110,6 +114,7 @@ func TestStoreKeepsItsContractOverReplicasOfACluster(t *testing.T) {
 }
 
 func TestStoreKeepsItsContractOverReplicas(t *testing.T) {
+	t.Parallel()
 	primary := startServer(t)
 	primary.startReplica(t)
 	contract(t, primary.client(t), redisstore.Options{MaxPerKey: 40, Survive: true, Replicas: 1, ReplicaTimeout: patience / 10})
