@@ -52,6 +52,7 @@ func TestEitherNameMayVanish(t *testing.T) {
 				put(t, s, "k", "d")
 				require.Equal(t, []string{"d"}, drain(t, s, "k"))
 			},
+			"Clear": func() { require.NoError(t, s.Clear(background)) },
 			"List": func() {
 				for l, err := range s.List(background) {
 					t.Errorf("%v, %v is listed", l, err)

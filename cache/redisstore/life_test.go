@@ -46,6 +46,24 @@ func TestRestartFromAnOldFileBringsNothingBack(t *testing.T) {
 	}
 }
 
+// What was taken before must not be had by Delete either.
+func TestRestartLeavesNothingToDelete(t *testing.T) {
+	server := startServer(t)
+	client := server.client(t)
+	s := newStore(t, client, byDefault)
+	put(t, s, "k", "a")
+	require.NoError(t, client.Save(background).Err())
+	require.Equal(t, []string{"a"}, drain(t, s, "k"))
+	server.restart(t)
+	for _, err := range s.List(background) {
+		t.Errorf("something is listed: %v", err)
+	}
+	was, err := s.Delete(background, "k", "a")
+	require.NoError(t, err)
+	require.False(t, was)
+	require.Empty(t, names(t, client))
+}
+
 // A store whose server forgets nothing may keep its entries over a restart.
 func TestSurvivingEntriesOutliveARestart(t *testing.T) {
 	server := startServer(t, "--appendonly", "yes", "--appendfsync", "always")

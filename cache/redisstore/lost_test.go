@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -54,6 +55,9 @@ func takeAll(s cache.Store, key string) (ids []string) {
 }
 
 func noRetries(o *redis.Options) { o.MaxRetries = -1 }
+
+// noTimeouts leaves it to the context to end a call.
+func noTimeouts(o *redis.Options) { o.ReadTimeout, o.WriteTimeout = -1, -1 }
 
 // direct and through are two stores on the same entries, the second behind a
 // proxy.
@@ -167,7 +171,7 @@ func TestPutThatCannotConnectHasStoredNothing(t *testing.T) {
 // The client does not end a command when its context does: it has sent it. The
 // caller is let go all the same.
 func TestContextEndsACallThatHangs(t *testing.T) {
-	direct, through, p := throughProxy(t)
+	direct, through, p := throughProxy(t, noTimeouts)
 	put(t, direct, "k", "a", "b")
 	for name, call := range map[string]func(context.Context) error{
 		"Take":   func(ctx context.Context) error { _, err := through.Take(ctx, "k", 1); return err },
@@ -182,13 +186,48 @@ func TestContextEndsACallThatHangs(t *testing.T) {
 		},
 	} {
 		p.hold()
+		before := p.reads.Load()
 		ctx, cancel := context.WithCancel(background)
 		ended := make(chan error, 1)
 		go func() { ended <- call(ctx) }()
+		await(t, "the command", func() bool { return p.reads.Load() > before })
 		cancel()
-		err := <-ended // while nothing passes
+		var err error
+		select {
+		case err = <-ended: // while nothing passes
+		case <-time.After(patience):
+			t.Errorf("%s does not end", name)
+		}
 		p.release()
 		require.ErrorIs(t, err, context.Canceled, name)
 		require.NotErrorIs(t, err, cache.ErrMiss, name)
 	}
+}
+
+// A Put that was let go may still be sending what its caller has by then
+// overwritten.
+func TestPutThatWasLetGoSendsWhatItWasGiven(t *testing.T) {
+	server := startServer(t)
+	p := startProxy(t, server.addr)
+	opts := redisstore.Options{MaxValue: 32 << 20}
+	direct, through := newStore(t, server.client(t), opts), newStore(t, p.client(t, noTimeouts), opts)
+	put(t, through, "warm", "up")                     // the server knows the script
+	value := bytes.Repeat([]byte("x"), opts.MaxValue) // more than sockets hold
+	p.hold()
+	before := p.reads.Load()
+	ctx, cancel := context.WithCancel(background)
+	ended := make(chan error, 1)
+	go func() { ended <- through.Put(ctx, "k", cache.Entry{ID: "a", Value: value}) }()
+	await(t, "the first bytes", func() bool { return p.reads.Load() > before })
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	clear(value)
+	p.release()
+	var got []cache.Entry
+	await(t, "the entry", func() (there bool) {
+		var err error
+		got, err = direct.Take(background, "k", 1)
+		return err == nil
+	})
+	require.Equal(t, len(value), bytes.Count(got[0].Value, []byte("x")))
 }

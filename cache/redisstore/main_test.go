@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -34,7 +33,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
-	if _, err := exec.LookPath("redis-server"); err != nil {
+	if _, err := program(); err != nil {
 		fmt.Println("redis-server is missing: examples are skipped")
 		flag.Set("test.skip", "^Example") // they cannot skip themselves
 	}

@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -14,6 +15,7 @@ type proxy struct {
 	addr     string
 	listener net.Listener
 	running  sync.WaitGroup
+	reads    atomic.Int64
 
 	mu     sync.Mutex // guards the rest
 	target string
@@ -77,6 +79,7 @@ func (p *proxy) pass(to, from net.Conn, replies bool) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
+		p.reads.Add(1)
 		if n > 0 && replies {
 			if lost := p.nextLost(); lost != nil {
 				lost()

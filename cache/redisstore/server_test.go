@@ -66,9 +66,24 @@ func launch(dir string, args ...string) (s *server, failure error) {
 	return nil, failure
 }
 
+// program is the server to test with: Redis, or Valkey if only that is there.
+// TLSRESUME_REDIS_SERVER names another.
+func program() (path string, err error) {
+	names := []string{"redis-server", "valkey-server"}
+	if name := os.Getenv("TLSRESUME_REDIS_SERVER"); name != "" {
+		names = []string{name}
+	}
+	for _, name := range names {
+		if path, err = exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", err
+}
+
 func needServer(t testing.TB) {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err == nil {
+	if _, err := program(); err == nil {
 		return
 	}
 	if os.Getenv("TLSRESUME_REQUIRE_PEERS") != "" {
@@ -93,7 +108,11 @@ func freePort() (string, error) {
 
 // run starts the process and waits until it says that it is ready.
 func (s *server) run() error {
-	s.cmd = exec.Command("redis-server", s.args...)
+	path, err := program()
+	if err != nil {
+		return err
+	}
+	s.cmd = exec.Command(path, s.args...)
 	s.cmd.WaitDelay = patience
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
