@@ -70,7 +70,8 @@ func TestFailoverInTheMiddleOfARun(t *testing.T) {
 			f.mu.Lock()
 			t.Logf("%d entries were had, %d calls failed", len(f.had), f.failed)
 			f.mu.Unlock()
-			require.Equal(t, arm.wrong, f.twice() > 0, "%d entries were had twice", f.twice())
+			t.Logf("%d entries were had twice", f.twice())
+			require.Equal(t, arm.wrong, f.twice() > 0)
 		})
 	}
 }
