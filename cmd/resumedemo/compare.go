@@ -17,8 +17,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tlsresume/tlsresume/internal/demo"
 	"github.com/tlsresume/tlsresume/resume"
 )
+
+const dialTimeout = 10 * time.Second
 
 type report struct {
 	Workloads []workload `json:"workloads"`
@@ -50,10 +53,10 @@ func compareCommand(args []string) error {
 		fmt.Println("usage: resumedemo [-json]\n       resumedemo dial [flags] host:port\n       resumedemo sessions list|show|clear -store DIR")
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", demo.ErrUsage, err)
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("%w: unknown command %q; try resumedemo -h", errUsage, flags.Arg(0))
+		return fmt.Errorf("%w: unknown command %q; try resumedemo -h", demo.ErrUsage, flags.Arg(0))
 	}
 	s, err := startServers()
 	if err != nil {

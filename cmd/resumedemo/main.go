@@ -6,35 +6,21 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"strings"
-)
 
-// errUsage marks what the caller of the program did wrong: exit status 2.
-var errUsage = errors.New("usage")
+	"github.com/tlsresume/tlsresume/internal/demo"
+)
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-func run(args []string) int {
-	err := dispatch(args)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(os.Stderr, "resumedemo: "+strings.ReplaceAll(err.Error(), "\n", " "))
-	if errors.Is(err, errUsage) {
-		return 2
-	}
-	return 1
-}
+func run(args []string) int { return demo.Exit("resumedemo", dispatch(args)) }
 
 func dispatch(args []string) error {
 	switch {
 	case len(args) > 0 && args[0] == childCommand:
 		return serveChild(os.Stdin, os.Stdout)
 	case len(args) > 0 && args[0] == "dial":
-		return dialCommand(args[1:])
+		return demo.Dial("resumedemo dial", args[1:], new(storeOptions))
 	case len(args) > 0 && args[0] == "sessions":
 		return sessionsCommand(args[1:])
 	}

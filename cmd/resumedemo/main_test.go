@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tlsresume/tlsresume/internal/demo"
 	"github.com/tlsresume/tlsresume/internal/tlstest"
 	"github.com/tlsresume/tlsresume/internal/tlstest/peer"
 )
@@ -99,7 +100,7 @@ func TestDialUsesEveryTicketOfOpenSSLOnce(t *testing.T) {
 	out, stderr, status := program(t, "dial", "-insecure", "-json", "-n", "5", "-c", "1", proxy.Addr)
 	require.Zero(t, status, stderr)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	var first line
+	var first demo.Line
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &first))
 	require.Equal(t, 4, first.Received) // and 1 on each resumed connection
 	require.Equal(t, `{"connections":5,"full":1,"resumed":4,"captured":8}`, lines[5])

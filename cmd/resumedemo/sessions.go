@@ -16,6 +16,7 @@ import (
 
 	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/cache/dirstore"
+	"github.com/tlsresume/tlsresume/internal/demo"
 	"github.com/tlsresume/tlsresume/resume"
 	"github.com/tlsresume/tlsresume/ticket"
 )
@@ -25,7 +26,7 @@ func sessionsCommand(args []string) error {
 	var o storeOptions
 	flags := flag.NewFlagSet("resumedemo sessions", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	o.register(flags)
+	o.Register(flags)
 	asJSON := flags.Bool("json", false, "one JSON object per line")
 	verb := ""
 	if len(args) > 0 {
@@ -37,13 +38,13 @@ func sessionsCommand(args []string) error {
 		flags.PrintDefaults()
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", demo.ErrUsage, err)
 	}
 	if o.dir == "" {
-		return fmt.Errorf("%w: sessions wants -store DIR", errUsage)
+		return fmt.Errorf("%w: sessions wants -store DIR", demo.ErrUsage)
 	}
 	if flags.NArg() > 0 && verb != "show" || flags.NArg() > 1 {
-		return fmt.Errorf("%w: too many arguments", errUsage)
+		return fmt.Errorf("%w: too many arguments", demo.ErrUsage)
 	}
 	scoped := false
 	flags.Visit(func(f *flag.Flag) { scoped = scoped || f.Name == "scope" })
@@ -55,7 +56,7 @@ func sessionsCommand(args []string) error {
 	case "clear":
 		return o.clear(scoped)
 	}
-	return fmt.Errorf("%w: sessions wants list, show or clear", errUsage)
+	return fmt.Errorf("%w: sessions wants list, show or clear", demo.ErrUsage)
 }
 
 // A found is a session in the store, as far as the key opens it.
@@ -174,7 +175,7 @@ func (o *storeOptions) clear(scoped bool) error {
 		return store.Clear(context.Background())
 	}
 	var sessions resume.ClientCache
-	scope, err := o.use(&sessions)
+	scope, err := o.Use(&sessions)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,7 @@
-package main
+// Package demo is what the programs that show session resumption at work have
+// in common: the command that dials, the key that a program keeps, and how a
+// program ends.
+package demo
 
 import (
 	"context"
@@ -33,17 +36,26 @@ type dialOptions struct {
 	asJSON bool
 	host   string
 	config *tls.Config
-	store  storeOptions
 }
 
-func dialCommand(args []string) error {
-	o, err := parseDial(args)
+// A Keeper says where sessions outlive the program.
+type Keeper interface {
+	// Register adds its flags.
+	Register(*flag.FlagSet)
+	// Use has the cache use the store, if there is one, and returns the scope for
+	// all connections.
+	Use(*resume.ClientCache) (*resume.Scope, error)
+}
+
+// Dial is the command of a name that dials a TLS server and says what resumed.
+func Dial(name string, args []string, keeper Keeper) error {
+	o, err := parseDial(name, args, keeper)
 	if o == nil || err != nil {
 		return err
 	}
-	r := &dialing{options: o, done: map[*resume.Conn]resume.Event{}, tickets: map[*resume.Conn]int{}}
+	r := &dialing{program: strings.Fields(name)[0], options: o, done: map[*resume.Conn]resume.Event{}, tickets: map[*resume.Conn]int{}}
 	r.cache.Observe = r.observe
-	scope, err := o.store.use(&r.cache)
+	scope, err := keeper.Use(&r.cache)
 	if err != nil {
 		return err
 	}
@@ -69,9 +81,9 @@ func (r *dialing) note(err error) {
 }
 
 // parseDial returns nil without an error after -h.
-func parseDial(args []string) (*dialOptions, error) {
+func parseDial(name string, args []string, keeper Keeper) (*dialOptions, error) {
 	o := &dialOptions{config: new(tls.Config)}
-	flags := flag.NewFlagSet("resumedemo dial", flag.ContinueOnError)
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.IntVar(&o.n, "n", 10, "connections")
 	flags.IntVar(&o.c, "c", 4, "connections in parallel")
@@ -83,21 +95,21 @@ func parseDial(args []string) (*dialOptions, error) {
 	flags.StringVar(&o.path, "http", "", "GET this `path` on every connection")
 	flags.BoolVar(&o.wait, "wait", false, "wait for a session on every connection")
 	flags.BoolVar(&o.asJSON, "json", false, "one JSON object per line")
-	o.store.register(flags)
+	keeper.Register(flags)
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Println("usage: resumedemo dial [flags] host:port")
+		fmt.Printf("usage: %s [flags] host:port\n", name)
 		flags.SetOutput(os.Stdout)
 		flags.PrintDefaults()
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
+		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	o.host = flags.Arg(0)
 	if _, _, err := net.SplitHostPort(o.host); err != nil || flags.NArg() != 1 {
-		return nil, fmt.Errorf("%w: dial wants one host:port after its flags", errUsage)
+		return nil, fmt.Errorf("%w: %s wants one host:port after its flags", ErrUsage, name)
 	}
 	if o.n < 1 || o.c < 1 {
-		return nil, fmt.Errorf("%w: -n and -c must be at least 1", errUsage)
+		return nil, fmt.Errorf("%w: -n and -c must be at least 1", ErrUsage)
 	}
 	if *alpn != "" {
 		o.config.NextProtos = strings.Split(*alpn, ",")
@@ -121,6 +133,7 @@ func parseDial(args []string) (*dialOptions, error) {
 
 // A dialing is one run of dial.
 type dialing struct {
+	program string
 	options *dialOptions
 	cache   resume.ClientCache
 	dialer  *resume.Dialer
@@ -142,11 +155,12 @@ func (r *dialing) observe(e resume.Event) {
 	case resume.TicketCaptured:
 		r.tickets[e.Conn]++
 	case resume.StoreFailed:
-		fmt.Fprintf(os.Stderr, "resumedemo: store: %s: %v\n", e.Reason, e.Err)
+		fmt.Fprintf(os.Stderr, "%s: store: %s: %v\n", r.program, e.Reason, e.Err)
 	}
 }
 
-type line struct {
+// A Line is what is printed of a connection.
+type Line struct {
 	N         int     `json:"n"`
 	Resumed   bool    `json:"resumed"`
 	Session   string  `json:"session,omitempty"`
@@ -163,7 +177,7 @@ func (r *dialing) connection(n int) {
 	began := time.Now()
 	conn, err := r.dialer.DialContext(ctx, "tcp", r.options.host)
 	took := time.Since(began)
-	l := line{N: n, Handshake: float64(took.Microseconds()) / 1000}
+	l := Line{N: n, Handshake: float64(took.Microseconds()) / 1000}
 	if err != nil {
 		l.Error = err.Error()
 		r.print(l, fmt.Errorf("connection %d: %w", n, err))
@@ -225,7 +239,7 @@ func (r *dialing) get(conn *resume.Conn) error {
 	return err
 }
 
-func (r *dialing) print(l line, err error) {
+func (r *dialing) print(l Line, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kind := "full"

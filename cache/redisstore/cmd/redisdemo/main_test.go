@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+)
+
+// asProgram makes the test binary the program.
+const asProgram = "REDISDEMO_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	cmd := exec.Command(tlstest.Must(os.Executable()), args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0", "XDG_CACHE_HOME="+t.TempDir())
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil {
+		require.ErrorAs(t, err, &exit)
+		status = exit.ExitCode()
+	}
+	return out.String(), errs.String(), status
+}
+
+// target is a Go server, and the flags that make the program trust it.
+func target(t *testing.T) (server *tlstest.Server, flags []string) {
+	t.Helper()
+	ca := tlstest.Must(tlstest.NewCA("root"))
+	cert := tlstest.Must(ca.Issue(tlstest.Leaf{}))
+	server = tlstest.Must(tlstest.NewServer(tlstest.Options{Config: &tls.Config{Certificates: []tls.Certificate{cert}}}))
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ca.pem")
+	require.NoError(t, os.WriteFile(file, ca.PEM(), 0o600))
+	return server, []string{"-cafile", file, "-keyfile", filepath.Join(dir, "key"), "-c", "1"}
+}
+
+// startRedis starts a server that is killed with the test.
+func startRedis(t *testing.T) (addr string) {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("TLSRESUME_REQUIRE_PEERS") != "" {
+			t.Fatal("redis-server is missing and peers are required")
+		}
+		t.Skip("redis-server is missing: nothing here was tested")
+	}
+	addr = unused(t)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	out := tlstest.Must(cmd.StdoutPipe())
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	var log []byte
+	for buffer := make([]byte, 4096); !bytes.Contains(log, []byte("Ready to accept")); {
+		n, err := out.Read(buffer)
+		require.NoError(t, err, string(log))
+		log = append(log, buffer[:n]...)
+	}
+	return addr
+}
+
+// unused is an address where nobody listens.
+func unused(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestTheSecondRunResumesFromTheFirst(t *testing.T) {
+	server, flags := target(t)
+	addr := startRedis(t)
+	for run, redis := range []string{addr, "redis://" + addr, addr} {
+		out, stderr, status := program(t, append(flags, "-redis", redis, "-n", "2", server.Addr)...)
+		require.Zero(t, status, stderr)
+		require.Empty(t, stderr)
+		want := fmt.Sprintf("2 connections, %d full, %d resumed, 2 tickets\n", max(0, 1-run), 2-max(0, 1-run))
+		require.True(t, strings.HasSuffix(out, want), "run %d: %s", run+1, out)
+	}
+	require.Zero(t, server.Identities.Counts().Reused)
+}
+
+// Without its Redis it dials all the same, and says so.
+func TestWithoutRedisItConnects(t *testing.T) {
+	server, flags := target(t)
+	out, stderr, status := program(t, append(flags, "-redis", unused(t), "-n", "3", server.Addr)...)
+	require.Equal(t, 1, status, out) // what came last could not be stored
+	require.Contains(t, stderr, "redisdemo: store: ")
+	require.Contains(t, out, "\n3 connections, ")
+	require.NotContains(t, out, "failed")
+	require.Zero(t, server.Identities.Counts().Reused)
+}
+
+func TestErrorsAreAStatusAndNoPassword(t *testing.T) {
+	for _, test := range []struct {
+		args   []string
+		status int
+		why    string
+	}{
+		{[]string{"-h"}, 0, "help"},
+		{[]string{"127.0.0.1:1"}, 2, "no Redis"},
+		{[]string{"-redis", "127.0.0.1:1"}, 2, "no server"},
+		{[]string{"-redis", "127.0.0.1:1", "-replicas", "1", "127.0.0.1:1"}, 2, "replicas without survive"},
+		{[]string{"-redis", "redis://user:hunter2@%zz", "127.0.0.1:1"}, 2, "no URL"},
+		{[]string{"-redis", "http://user:hunter2@host", "127.0.0.1:1"}, 2, "another URL"},
+	} {
+		out, stderr, status := program(t, test.args...)
+		require.Equal(t, test.status, status, "%s: %s", test.why, stderr)
+		require.NotContains(t, out+stderr, "hunter2", test.why)
+	}
+}

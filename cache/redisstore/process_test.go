@@ -1,0 +1,266 @@
+package redisstore_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/cache/redisstore"
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/resume"
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+const host = "server.test"
+
+// A task is what a client process does: connections to a server, with what
+// Redis keeps.
+type task struct {
+	Redis    string // empty: memory only
+	Key      [32]byte
+	Addr     string
+	CA       string
+	Parallel int
+	Rounds   int  // 0: until it is killed
+	Wait     bool // for a line on standard input, before the first
+}
+
+// A done is what it prints of each round.
+type done struct{ Connections, Resumed, Failed int }
+
+func (t *task) run(in io.Reader, out io.Writer) error {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(t.CA))
+	config := &tls.Config{RootCAs: roots, ServerName: host, CurvePreferences: []tls.CurveID{tls.CurveP256}}
+	c, err := openCache(t.Redis, t.Key)
+	if err != nil {
+		return err
+	}
+	d := &resume.Dialer{Scope: c.Scope("tenant"), Config: config}
+	if t.Wait {
+		fmt.Fprintln(out, "{}")
+		if _, err := bufio.NewReader(in).ReadString('\n'); err != nil {
+			return err
+		}
+	}
+	for n := 0; t.Rounds == 0 || n < t.Rounds; n++ {
+		if err := json.NewEncoder(out).Encode(t.round(d)); err != nil {
+			return err
+		}
+	}
+	return c.Close()
+}
+
+func (t *task) round(d *resume.Dialer) (sum done) {
+	var mu sync.Mutex // guards sum
+	var all sync.WaitGroup
+	for range t.Parallel {
+		all.Go(func() {
+			resumed, err := visit(d, t.Addr)
+			mu.Lock()
+			defer mu.Unlock()
+			sum.Connections++
+			if resumed {
+				sum.Resumed++
+			}
+			if err != nil {
+				sum.Failed++
+			}
+		})
+	}
+	all.Wait()
+	return sum
+}
+
+// visit makes a connection, has something echoed, which brings the ticket, and
+// closes it.
+func visit(d *resume.Dialer, addr string) (resumed bool, err error) {
+	ctx, cancel := context.WithTimeout(background, patience)
+	defer cancel()
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return false, err
+	}
+	resumed = conn.ConnectionState().DidResume
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err = conn.Write([]byte("x")); err == nil {
+		_, err = io.ReadFull(conn, make([]byte, 1))
+	}
+	return resumed, errors.Join(err, conn.Close())
+}
+
+// openCache is a cache over a server, as every process opens it.
+func openCache(addr string, key [32]byte) (*resume.ClientCache, error) {
+	if addr == "" {
+		return new(resume.ClientCache), nil
+	}
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	client.Ping(background) // so that no handshake's deadline pays for the connection
+	store, err := redisstore.New(client, redisstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := ticket.NewKeyring(key)
+	if err != nil {
+		return nil, err
+	}
+	return &resume.ClientCache{Store: resume.Seal(store, keys)}, nil
+}
+
+// A fleet is a TLS server that counts what it is offered, and a Redis that
+// client processes share, behind a proxy.
+type fleet struct {
+	*tlstest.Server
+	ca      *tlstest.CA
+	key     [32]byte
+	primary *server
+	network *proxy
+}
+
+func newFleet(t testing.TB) *fleet {
+	t.Helper()
+	return newFleetOf(t, tlstest.Leaf{Names: []string{host}})
+}
+
+func newFleetOf(t testing.TB, leaf tlstest.Leaf) *fleet {
+	t.Helper()
+	ca := tlstest.Must(tlstest.NewCA("root"))
+	cert := tlstest.Must(ca.Issue(leaf))
+	tlsServer, err := tlstest.NewServer(tlstest.Options{Config: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	require.NoError(t, err)
+	t.Cleanup(tlsServer.Close)
+	f := &fleet{Server: tlsServer, ca: ca, key: [32]byte{1, 2, 3}, primary: startServer(t)}
+	f.network = startProxy(t, f.primary.addr)
+	return f
+}
+
+func (f *fleet) task(parallel, rounds int) task {
+	return task{Redis: f.network.addr, Key: f.key, Addr: f.Addr, CA: string(f.ca.PEM()), Parallel: parallel, Rounds: rounds}
+}
+
+// requireNoReuse holds the law of the house, from the server's side.
+func (f *fleet) requireNoReuse(t testing.TB) tlstest.Counts {
+	t.Helper()
+	counts := f.Identities.Counts()
+	require.Zero(t, counts.Reused, "connections that offered a ticket another had offered")
+	return counts
+}
+
+// A process is a client process.
+type process struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines *json.Decoder
+}
+
+func start(t testing.TB, work task) *process {
+	t.Helper()
+	text, err := json.Marshal(work)
+	require.NoError(t, err)
+	p := &process{cmd: exec.Command(tlstest.Must(os.Executable()))}
+	// The race detector would otherwise sleep for a second before it exits.
+	p.cmd.Env = append(os.Environ(), asProcess+"="+string(text), "GORACE=atexit_sleep_ms=0")
+	p.cmd.Stderr = os.Stderr
+	p.in = tlstest.Must(p.cmd.StdinPipe())
+	p.lines = json.NewDecoder(tlstest.Must(p.cmd.StdoutPipe()))
+	require.NoError(t, p.cmd.Start())
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// end waits for its end and returns the sum of its rounds.
+func (p *process) end(t testing.TB) (sum done) {
+	t.Helper()
+	for {
+		var d done
+		if err := p.lines.Decode(&d); errors.Is(err, io.EOF) {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		sum.Connections += d.Connections
+		sum.Resumed += d.Resumed
+		sum.Failed += d.Failed
+	}
+	require.NoError(t, p.cmd.Wait())
+	return sum
+}
+
+// A process that has never seen the server resumes its first connection, with
+// what another process left.
+func TestSecondProcessResumesItsFirstConnection(t *testing.T) {
+	f := newFleet(t)
+	for n := range 4 {
+		got := start(t, f.task(1, 1)).end(t)
+		require.Zero(t, got.Failed)
+		require.Equal(t, min(n, 1), got.Resumed, "process %d", n+1)
+	}
+	require.Equal(t, 3, f.requireNoReuse(t).Offered)
+}
+
+// Four processes dial 64 times each, all at once, and again.
+func TestProcessesInParallelUseEachTicketOnce(t *testing.T) {
+	f := newFleet(t)
+	const processes, parallel, rounds = 4, 64, 2
+	var all []*process
+	for range processes {
+		work := f.task(parallel, rounds)
+		work.Wait = true
+		p := start(t, work)
+		require.NoError(t, p.lines.Decode(new(done))) // it is ready
+		all = append(all, p)
+	}
+	for _, p := range all {
+		io.WriteString(p.in, "\n")
+	}
+	var resumed int
+	for _, p := range all {
+		got := p.end(t)
+		require.Zero(t, got.Failed)
+		resumed += got.Resumed
+	}
+	counts := f.requireNoReuse(t)
+	require.Equal(t, processes*parallel*rounds, counts.Connections)
+	require.Positive(t, resumed)
+	t.Logf("%d connections, %d resumed", counts.Connections, resumed)
+}
+
+// Four processes, one after the other as in a deployment, on one pool and with
+// memory alone.
+func TestSharedPoolResumesMoreThanSeparateOnes(t *testing.T) {
+	f := newFleet(t)
+	share := func(redis string) float64 {
+		var sum done
+		for range 4 {
+			work := f.task(4, 8)
+			work.Redis = redis
+			got := start(t, work).end(t)
+			require.Zero(t, got.Failed)
+			sum.Connections += got.Connections
+			sum.Resumed += got.Resumed
+		}
+		return 100 * float64(sum.Resumed) / float64(sum.Connections)
+	}
+	shared, separate := share(f.network.addr), share("")
+	t.Logf("%.1f%% resumed from one pool, %.1f%% from four", shared, separate)
+	require.Greater(t, shared, separate)
+	f.requireNoReuse(t)
+}
