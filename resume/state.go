@@ -27,6 +27,7 @@ type session struct {
 	reusable bool      // TLS 1.2: shared as copies, not used up
 	birth    uint64    // the core's epoch when its handshake began
 	serial   uint64    // order of receipt
+	served   *served   // nil: a client's session
 
 	verdict atomic.Pointer[verdict]
 	refs    atomic.Int64

@@ -1,0 +1,208 @@
+package resume
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"time"
+
+	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// wrap is WrapSession: it makes a session of what crypto/tls is about to send
+// a ticket for, and returns the ticket. It never fails, as that would end the
+// connection: a session that cannot be kept gets a ticket that resumes nothing.
+//
+// The state in memory is the one crypto/tls made, not a copy by way of its
+// encoding: it is made anew for each ticket and forgotten by its maker, and one
+// connection gets it back. So nothing is shared as in rule T8.
+func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.SessionState) []byte {
+	c := v.core
+	if c.closed.Load() {
+		return deadHandle()
+	}
+	state.EarlyData = state.EarlyData && c.earlyData
+	now := time.Now()
+	descent := v.descent(l, cs, now)
+	context := v.context(cs)
+	if c.keyring != nil {
+		return c.sendSealed(l, context, cs, state, descent, now)
+	}
+	if c.store != nil {
+		if t, ok := c.store.send(l, context, cs, state, descent, now); ok {
+			return t
+		}
+	}
+	t, key := c.newHandle(context)
+	s := c.newServed(t[:], state, cs, descent, l, now)
+	defer s.release()
+	s.served.key = key
+	c.books.ledger.capture(s)
+	if why := s.unresumable(now); why != nil {
+		s.end(why)
+	} else if held, err := tls.NewResumptionState(t[:], state); err == nil {
+		s.state.Store(held)
+		s.refs.Add(1) // the pool's
+		c.pool.Put(key, cache.Item[*session]{Value: s, Size: footprint(s.info), Expires: s.info.Expires})
+		if c.closed.Load() {
+			c.end(s, closed)
+		}
+	}
+	c.sent(l, s)
+	return t[:]
+}
+
+// newServed makes a session of a ticket and its state, with one reference, the
+// caller's.
+func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
+	s := c.books.newSession(serverKey{domain: c.domain, name: cs.ServerName}, live)
+	s.served = new(served)
+	s.serial = c.books.serial.Add(1)
+	info, _ := inspect(t, state, cs.Version)
+	describe(&info, cs, l)
+	info.Received, info.FullHandshake, info.Resumptions = now, d.fullHandshake, d.resumptions
+	s.info = info
+	s.setExpiry(c.lifetime)
+	return s
+}
+
+// unresumable is why a session can never be resumed, or nil.
+func (s *session) unresumable(now time.Time) *verdict {
+	if v := s.info.Version; v != 0 && v < tls.VersionTLS13 && !s.info.ExtendedMasterSecret {
+		return noMasterSecret // RFC 7627, Section 5.3; rule N21
+	}
+	return s.lapsed(now)
+}
+
+// describe adds what the connection says.
+func describe(info *ticket.Info, cs *tls.ConnectionState, l *serverLink) {
+	info.ServerName, info.ALPN = cs.ServerName, cs.NegotiatedProtocol
+	info.Endpoint, info.ClientLeaf = l.endpoint(), clientLeaf(cs)
+}
+
+// clientLeaf names the client's certificate.
+func clientLeaf(cs *tls.ConnectionState) string {
+	if len(cs.PeerCertificates) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// setExpiry works out when a server's session expires and which limit that is.
+// The chain of resumptions is bounded as the client's is (rules N11 and N20).
+func (s *session) setExpiry(lifetime time.Duration) {
+	maxChain := time.Duration(defaultMaxChainAge)
+	if s.info.Version < tls.VersionTLS13 {
+		lifetime, maxChain = min(lifetime, maxSessionAge), maxSessionAge
+	}
+	s.info.Expires, s.over = s.info.Received.Round(0).Add(lifetime), overLifetime
+	if end := s.info.FullHandshake.Round(0).Add(maxChain); end.Before(s.info.Expires) {
+		s.info.Expires, s.over = end, overChainAge
+	}
+	if end := s.info.LeafNotAfter; !end.IsZero() && end.Before(s.info.Expires) {
+		s.info.Expires, s.over = end, overClientLeaf
+	}
+}
+
+// sent tells of a session whose ticket is about to be sent. The caller holds a
+// reference.
+func (c *serverCore) sent(l *serverLink, s *session) {
+	l.send(s)
+	defer func() { // also when a callback panics
+		if !s.verdict.Load().open() {
+			c.books.depart(s)
+		}
+	}()
+	c.books.announce(s, nil)
+}
+
+// unwrap is UnwrapSession: it takes the session of a ticket out, or returns nil
+// for a full handshake.
+func (v *serverView) unwrap(l *serverLink, identity []byte, cs *tls.ConnectionState) *tls.SessionState {
+	c := v.core
+	if len(identity) == 0 || c.closed.Load() { // TLS 1.2 asks without a ticket, too
+		return nil
+	}
+	context := v.context(cs)
+	s, state, missing := c.find(l, context, identity, cs)
+	if s == nil {
+		c.missed(l, cs, missing)
+		return nil
+	}
+	defer s.release()
+	state.EarlyData = state.EarlyData && c.earlyData
+	v.resume(l, cs, s)
+	return state
+}
+
+// find looks a ticket up, at most one for each connection that is known. It
+// returns the session with a reference, or the reason why there is none.
+func (c *serverCore) find(l *serverLink, context, identity []byte, cs *tls.ConnectionState) (*session, *tls.SessionState, string) {
+	now := time.Now()
+	if c.keyring != nil {
+		if !l.look() {
+			return nil, nil, missOneOnly
+		}
+		return c.openSealed(context, identity, cs, now)
+	}
+	if len(identity) != len(handle{}) {
+		return nil, nil, missStranger
+	}
+	if key, ok := c.keyOf(context, identity); ok {
+		if !l.look() {
+			return nil, nil, missOneOnly
+		}
+		return c.take(key, now)
+	}
+	if place, ok := c.store.placeOf(context, identity); ok {
+		if !l.look() {
+			return nil, nil, missOneOnly
+		}
+		return c.store.take(l, place, identity, cs, now)
+	}
+	return nil, nil, missStranger
+}
+
+// Why a ticket that was presented names no session.
+const (
+	missStranger = "stranger" // not made here, or for another context
+	missOneOnly  = "one-only" // another of the same ClientHello was looked up
+	missGone     = "gone"     // used, expired, evicted or removed before
+	missDeclined = "declined" // crypto/tls did not want the session
+)
+
+// take takes a session out of memory. Of all who present its ticket one has it:
+// the pool gives it out once, and its verdict changes once.
+func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.SessionState, missing string) {
+	missing = missGone
+	item, ok := c.pool.Take(key, now, func(s *session) cache.Verdict {
+		if why := s.lapsed(now); why == clockBack {
+			missing = why.reason
+			return cache.Skip
+		}
+		if held := s.state.Load(); held != nil && s.end(used) {
+			_, state, _ = held.ResumptionState()
+			return cache.Take
+		}
+		return cache.Drop
+	})
+	if !ok {
+		return nil, nil, missing
+	}
+	s = item.Value // with the pool's reference
+	c.books.depart(s)
+	return s, state, ""
+}
+
+// missed counts and tells that a ticket was presented for nothing.
+func (c *serverCore) missed(l *serverLink, cs *tls.ConnectionState, reason string) {
+	l.miss(reason)
+	if reason == missStranger {
+		c.count(&c.books.ledger.refused)
+	} else {
+		c.count(&c.books.ledger.missed)
+	}
+	c.books.event(Event{Kind: SessionMissing, Scope: c.domain.name, Server: cs.ServerName, Reason: reason})
+}
