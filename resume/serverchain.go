@@ -42,7 +42,7 @@ type opened struct {
 }
 
 const (
-	maxOpenChains = 1024
+	maxOpenChains = 256
 	openChainTime = time.Minute // a handshake that is not done by then has failed
 )
 
@@ -54,7 +54,8 @@ func (c *chains) begin(key chainKey, d descent, now time.Time) {
 	for stale < len(c.open) && (now.Sub(c.open[stale].at) > openChainTime || len(c.open)-stale >= maxOpenChains) {
 		stale++
 	}
-	c.open = append(slices.Delete(c.open, 0, stale), opened{key, d, now})
+	clear(c.open[:stale])
+	c.open = append(c.open[stale:], opened{key, d, now})
 }
 
 // end is the descent for what that handshake sends.

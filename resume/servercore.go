@@ -1,7 +1,6 @@
 package resume
 
 import (
-	"crypto/rand"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,7 @@ type serverCore struct {
 	earlyData bool
 
 	pool    *cache.Pool[handleKey, *session] // one value per key
-	secret  [32]byte                         // of the handles of sessions in memory
+	macs    *macs                            // of the handles of sessions in memory
 	store   *serverStore                     // nil: memory only
 	keyring *ticket.Keyring                  // nil: stateful
 	views   serverViews
@@ -64,8 +63,10 @@ func newServerCore(opts *ServerCache) *serverCore {
 		MaxPerKey: 1,
 		MaxBytes:  orDefault(opts.MaxBytes, defaultServerMaxBytes),
 		Dropped:   c.dropped,
+
+		ForgetEmpty: true, // a handle is used once
 	})
-	rand.Read(c.secret[:])
+	c.macs = newMACs()
 	c.store = newServerStore(c, opts.Store)
 	return c
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
+	"hash"
+	"sync"
 )
 
 // A handle, the ticket of a stateful session, in the language of RFC 8446,
@@ -31,8 +33,11 @@ const handleRandom = 16 // bytes
 
 // context is what a ticket is tied to besides its key.
 func (v *serverView) context(cs *tls.ConnectionState) []byte {
-	b := make([]byte, 0, len(v.bind)+4+len(cs.ServerName)+handleRandom)
-	b = append(b, v.bind...)
+	return v.appendContext(make([]byte, 0, len(v.bind)+3+len(cs.ServerName)), cs)
+}
+
+func (v *serverView) appendContext(b []byte, cs *tls.ConnectionState) []byte {
+	b = append(b, v.bind[:]...)
 	b = binary.BigEndian.AppendUint16(b, cs.Version)
 	if cs.Version >= tls.VersionTLS13 && cs.CipherSuite == tls.TLS_AES_256_GCM_SHA384 {
 		b = append(b, 1) // the one suite of that hash (rules N9, T20)
@@ -43,29 +48,46 @@ func (v *serverView) context(cs *tls.ConnectionState) []byte {
 	return append(b, cs.ServerName...)
 }
 
-// mac is over context and random.
-func (c *serverCore) mac(context, random []byte) (check [16]byte, key handleKey) {
-	h := hmac.New(sha256.New, c.secret[:])
-	h.Write(context)
-	h.Write(random)
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
-	return [16]byte(sum[:16]), handleKey(sum[16:])
+// macs are HMACs keyed with a secret, to be used one after the other: keying
+// one costs as much as using it.
+type macs struct{ idle sync.Pool }
+
+// A mac is an HMAC with room for what goes in and comes out.
+type mac struct {
+	hash.Hash
+	in  []byte
+	out [sha256.Size]byte
 }
 
-// newHandle makes a handle for a session in memory.
-func (c *serverCore) newHandle(context []byte) (*handle, handleKey) {
-	t := new(handle)
-	rand.Read(t[:handleRandom]) // never fails, see its documentation
-	check, key := c.mac(context, t[:handleRandom])
+func newMACs() *macs {
+	secret := make([]byte, sha256.Size)
+	rand.Read(secret) // never fails, see its documentation
+	return &macs{sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, secret)} }}}
+}
+
+// of is the mac over context and random, in its halves.
+func (m *macs) of(v *serverView, cs *tls.ConnectionState, random []byte) (check [16]byte, key handleKey) {
+	h := m.idle.Get().(*mac)
+	defer m.idle.Put(h)
+	h.Reset()
+	h.in = append(v.appendContext(h.in[:0], cs), random...)
+	h.Write(h.in)
+	h.Sum(h.out[:0])
+	return [16]byte(h.out[:16]), handleKey(h.out[16:])
+}
+
+// fill makes a handle for a session in memory.
+func (v *serverView) fill(t *handle, cs *tls.ConnectionState) handleKey {
+	rand.Read(t[:handleRandom])
+	check, key := v.core.macs.of(v, cs, t[:handleRandom])
 	copy(t[handleRandom:], check[:])
-	return t, key
+	return key
 }
 
 // keyOf is the name of the session of a handle made by this cache in this
 // context.
-func (c *serverCore) keyOf(context, identity []byte) (handleKey, bool) {
-	check, key := c.mac(context, identity[:handleRandom])
+func (v *serverView) keyOf(cs *tls.ConnectionState, identity []byte) (handleKey, bool) {
+	check, key := v.core.macs.of(v, cs, identity[:handleRandom])
 	return key, hmac.Equal(check[:], identity[handleRandom:])
 }
 

@@ -126,12 +126,12 @@ func (l *serverLink) send(s *session) {
 }
 
 // resume notes which session the connection is about to resume.
-func (v *serverView) resume(l *serverLink, cs *tls.ConnectionState, s *session) {
+func (v *serverView) resume(l *serverLink, cs *tls.ConnectionState, s *session, now time.Time) {
 	if l != nil {
 		l.hold(&l.used, s)
 		return
 	}
-	v.core.chains.begin(chainKey{v, cs.ServerName, cs.Version, s.info.ClientLeaf}, descentOf(s), time.Now())
+	v.core.chains.begin(chainKey{v, cs.ServerName, cs.Version, s.info.ClientLeaf}, descentOf(s), now)
 }
 
 // descent is how the connection's sessions come from a full handshake.
@@ -227,8 +227,7 @@ func (l *serverLink) session() *session {
 // pendingOf is a connection without a session, with its facts. It runs under
 // the link's lock.
 func (c *serverCore) pendingOf(l *serverLink) *session {
-	s := c.books.newSession(serverKey{domain: c.domain, name: l.facts.ServerName}, pending)
-	s.served = new(served)
+	s := c.bare(l.facts.ServerName, pending)
 	s.info.Version, s.info.CipherSuite = l.facts.Version, l.facts.CipherSuite
 	describe(&s.info, l.facts, l)
 	s.info.Certificates = len(l.facts.PeerCertificates)

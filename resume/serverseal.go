@@ -100,9 +100,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 // revived makes a session of a record, with one reference, and takes what this
 // layer added to the state off again.
 func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState, l *serverLink) *session {
-	s := c.books.newSession(serverKey{domain: c.domain, name: cs.ServerName}, live)
-	s.served = new(served)
-	s.serial = c.books.serial.Add(1)
+	s := c.bare(cs.ServerName, live)
 	info, _ := inspect(r.Ticket, r.State, cs.Version)
 	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint
 	info.Received, info.FullHandshake = r.Received, r.FullHandshake

@@ -51,9 +51,6 @@ func (s *serverStore) handleNames(context, random []byte) (checks [][]byte, plac
 // placeOf is where the session of a handle is, if it was made with one of the
 // keys in this context.
 func (s *serverStore) placeOf(context, identity []byte) (string, bool) {
-	if s == nil {
-		return "", false
-	}
 	checks, places := s.handleNames(context, identity[:handleRandom])
 	for i, check := range checks {
 		if hmac.Equal(check, identity[handleRandom:]) {

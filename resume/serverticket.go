@@ -25,16 +25,16 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	state.EarlyData = state.EarlyData && c.earlyData
 	now := time.Now()
 	descent := v.descent(l, cs, now)
-	context := v.context(cs)
 	if c.keyring != nil {
-		return c.sendSealed(l, context, cs, state, descent, now)
+		return c.sendSealed(l, v.context(cs), cs, state, descent, now)
 	}
 	if c.store != nil {
-		if t, ok := c.store.send(l, context, cs, state, descent, now); ok {
+		if t, ok := c.store.send(l, v.context(cs), cs, state, descent, now); ok {
 			return t
 		}
 	}
-	t, key := c.newHandle(context)
+	t := new(handle)
+	key := v.fill(t, cs)
 	s := c.newServed(t[:], state, cs, descent, l, now)
 	defer s.release()
 	s.served.key = key
@@ -56,14 +56,27 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 // newServed makes a session of a ticket and its state, with one reference, the
 // caller's.
 func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
-	s := c.books.newSession(serverKey{domain: c.domain, name: cs.ServerName}, live)
-	s.served = new(served)
-	s.serial = c.books.serial.Add(1)
+	s := c.bare(cs.ServerName, live)
 	info, _ := inspect(t, state, cs.Version)
 	describe(&info, cs, l)
 	info.Received, info.FullHandshake, info.Resumptions = now, d.fullHandshake, d.resumptions
 	s.info = info
 	s.setExpiry(c.lifetime)
+	return s
+}
+
+// bare is a session of which nothing is known yet.
+func (c *serverCore) bare(name string, v *verdict) *session {
+	both := new(struct {
+		session
+		served
+	})
+	s := &both.session
+	s.core, s.key, s.served = c.books, serverKey{domain: c.domain, name: name}, &both.served
+	s.borrowed.s = s
+	s.serial = c.books.serial.Add(1)
+	s.verdict.Store(v)
+	s.refs.Store(1)
 	return s
 }
 
@@ -125,44 +138,48 @@ func (v *serverView) unwrap(l *serverLink, identity []byte, cs *tls.ConnectionSt
 	if len(identity) == 0 || c.closed.Load() { // TLS 1.2 asks without a ticket, too
 		return nil
 	}
-	context := v.context(cs)
-	s, state, missing := c.find(l, context, identity, cs)
+	now := time.Now()
+	s, state, missing := v.find(l, identity, cs, now)
 	if s == nil {
 		c.missed(l, cs, missing)
 		return nil
 	}
 	defer s.release()
 	state.EarlyData = state.EarlyData && c.earlyData
-	v.resume(l, cs, s)
+	v.resume(l, cs, s, now)
 	return state
 }
 
 // find looks a ticket up, at most one for each connection that is known. It
 // returns the session with a reference, or the reason why there is none.
-func (c *serverCore) find(l *serverLink, context, identity []byte, cs *tls.ConnectionState) (*session, *tls.SessionState, string) {
-	now := time.Now()
+func (v *serverView) find(l *serverLink, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
+	c := v.core
 	if c.keyring != nil {
 		if !l.look() {
 			return nil, nil, missOneOnly
 		}
-		return c.openSealed(context, identity, cs, now)
+		return c.openSealed(v.context(cs), identity, cs, now)
 	}
 	if len(identity) != len(handle{}) {
 		return nil, nil, missStranger
 	}
-	if key, ok := c.keyOf(context, identity); ok {
+	if key, ok := v.keyOf(cs, identity); ok {
 		if !l.look() {
 			return nil, nil, missOneOnly
 		}
 		return c.take(key, now)
 	}
-	if place, ok := c.store.placeOf(context, identity); ok {
-		if !l.look() {
-			return nil, nil, missOneOnly
-		}
-		return c.store.take(l, place, identity, cs, now)
+	if c.store == nil {
+		return nil, nil, missStranger
 	}
-	return nil, nil, missStranger
+	place, ok := c.store.placeOf(v.context(cs), identity)
+	switch {
+	case !ok:
+		return nil, nil, missStranger
+	case !l.look():
+		return nil, nil, missOneOnly
+	}
+	return c.store.take(l, place, identity, cs, now)
 }
 
 // Why a ticket that was presented names no session.

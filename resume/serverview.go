@@ -2,6 +2,7 @@ package resume
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"runtime"
@@ -21,7 +22,7 @@ type serverView struct {
 	verify    func(tls.ConnectionState) error                 // the user's
 
 	// bind is what every ticket made under this configuration is tied to.
-	bind []byte
+	bind [16]byte
 
 	once   sync.Once // guards the making of common
 	common *tls.Config
@@ -89,7 +90,7 @@ func (c *serverCore) newView(config *tls.Config) *serverView {
 // VerifyConnection and looks at NotAfter; it does not call
 // VerifyPeerCertificate (rule T13), nor does it know what an earlier
 // configuration demanded.
-func (c *serverCore) policy(config *tls.Config) []byte {
+func (c *serverCore) policy(config *tls.Config) [16]byte {
 	seen, own := []byte{byte(config.ClientAuth), 0}, []byte(nil)
 	if config.ClientAuth != tls.NoClientCert {
 		if config.VerifyPeerCertificate != nil {
@@ -99,7 +100,8 @@ func (c *serverCore) policy(config *tls.Config) []byte {
 			own = []byte(rand.Text())
 		}
 	}
-	return label("tlsresume server 1", c.domain.name, string(seen), string(own))
+	sum := sha256.Sum256(label("tlsresume server 1", c.domain.name, string(seen), string(own)))
+	return [16]byte(sum[:16])
 }
 
 // config makes the configuration of one connection, or, without a link, of any
