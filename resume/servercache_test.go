@@ -26,9 +26,16 @@ func eachServerWay(t *testing.T, test func(t *testing.T, way serverWay, version 
 	}
 }
 
+// inBothWays runs a test with TLS 1.3.
+func inBothWays(t *testing.T, test func(t *testing.T, way serverWay)) {
+	for _, way := range serverWays {
+		t.Run(way.name, func(t *testing.T) { test(t, way) })
+	}
+}
+
 func TestServerResumesEachTicketOnceAndSendsANewOne(t *testing.T) {
-	eachServerWay(t, func(t *testing.T, way serverWay, version func(server, client *tls.Config)) {
-		h := newHouse(t, new(ServerCache), way, version)
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		h := newHouse(t, new(ServerCache), way)
 		resumed, first := h.call(nil)
 		require.False(t, resumed)
 		at := first
@@ -53,17 +60,93 @@ func TestServerResumesEachTicketOnceAndSendsANewOne(t *testing.T) {
 	})
 }
 
+// OpenSSL tells a client's callback nothing of the ticket of a resumed TLS 1.2
+// connection, so many clients present the first one again.
+func TestATLS12SessionIsResumedAgainUnderOneTicket(t *testing.T) {
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		var d diary
+		h := newHouse(t, &ServerCache{Observe: d.note}, way, tls12)
+		_, first := h.call(nil)
+		label := ticketOf(t, first)
+		for range 3 {
+			resumed, next := h.call(retold(t, first, label))
+			require.True(t, resumed)
+			require.Equal(t, label, ticketOf(t, next), "it is the same session")
+		}
+		st := checkServerStats(t, h.cache)
+		require.EqualValues(t, 1, st.Captured)
+		require.EqualValues(t, 3, st.Shared)
+		require.EqualValues(t, 1, st.Kept)
+		require.Equal(t, 1, st.Pooled)
+		require.Len(t, d.reasons(TicketCaptured), 1)
+		require.NotContains(t, string(label), string(secretOf(stateIn(t, first))[:8]))
+
+		conn := h.dial(&offer{held: retold(t, first, label)})
+		require.NoError(t, conn.Handshake())
+		if way.name == byListener.name {
+			s := h.cache.Get0Session(h.accepted())
+			require.Equal(t, Resumable, s.Status())
+			require.True(t, h.cache.Remove(s))
+			resumed, _ := h.call(retold(t, first, label))
+			require.False(t, resumed, "revoked")
+		}
+	})
+}
+
+// stateIn is the session that a client holds.
+func stateIn(t testing.TB, cs *tls.ClientSessionState) *tls.SessionState {
+	_, state, err := cs.ResumptionState()
+	require.NoError(t, err)
+	return state
+}
+
+func TestATLS12SessionRemovedWhileItIsResumedStaysRemoved(t *testing.T) {
+	cache := new(ServerCache)
+	h := newHouse(t, cache, byListener, tls12)
+	_, first := h.call(nil)
+	label := ticketOf(t, first)
+	s := cache.Get1Session(h.accepted())
+	defer s.Release()
+	v := cache.core().view(h.base)
+	cs := tls.ConnectionState{Version: tls.VersionTLS12, ServerName: serverName}
+	state := v.unwrap(nil, label, &cs)
+	require.NotNil(t, state)
+	require.True(t, cache.Remove(s))
+	cs.DidResume = true
+	require.NotEqual(t, label, v.wrap(nil, &cs, state))
+	cs.DidResume = false
+	require.Nil(t, v.unwrap(nil, label, &cs))
+}
+
+func TestParallelConnectionsShareATLS12Session(t *testing.T) {
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		h := newHouse(t, new(ServerCache), way, tls12)
+		_, first := h.call(nil)
+		label := ticketOf(t, first)
+		var all sync.WaitGroup
+		for range 16 {
+			conn := h.dial(&offer{held: retold(t, first, label)})
+			all.Go(func() {
+				if assert.NoError(t, conn.Handshake()) {
+					assert.True(t, conn.ConnectionState().DidResume)
+				}
+			})
+		}
+		all.Wait()
+		require.Equal(t, 1, checkServerStats(t, h.cache).Pooled)
+	})
+}
+
 func TestOfParallelPresentationsOneResumes(t *testing.T) {
-	eachServerWay(t, func(t *testing.T, way serverWay, version func(server, client *tls.Config)) {
-		h := newHouse(t, new(ServerCache), way, version)
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		h := newHouse(t, new(ServerCache), way)
 		for range 3 {
 			_, first := h.call(nil)
 			label := ticketOf(t, first)
 			var resumed atomic.Int32
 			var all sync.WaitGroup
 			for range 16 {
-				held := retold(t, first, label) // TLS 1.2 writes to its own
-				conn := h.dial(&offer{held: held})
+				conn := h.dial(&offer{held: retold(t, first, label)})
 				all.Go(func() {
 					if assert.NoError(t, conn.Handshake()) && conn.ConnectionState().DidResume {
 						resumed.Add(1)

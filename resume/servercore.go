@@ -21,6 +21,7 @@ type serverCore struct {
 
 	pool    *cache.Pool[handleKey, *session] // one value per key
 	macs    *macs                            // of the handles of sessions in memory
+	names   *macs                            // of TLS 1.2 sessions
 	store   *serverStore                     // nil: memory only
 	keyring *ticket.Keyring                  // nil: stateful
 	views   serverViews
@@ -66,7 +67,7 @@ func newServerCore(opts *ServerCache) *serverCore {
 
 		ForgetEmpty: true, // a handle is used once
 	})
-	c.macs = newMACs()
+	c.macs, c.names = newMACs(), newMACs()
 	c.store = newServerStore(c, opts.Store)
 	return c
 }

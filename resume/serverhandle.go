@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -69,16 +70,36 @@ func newMACs() *macs {
 func (m *macs) of(v *serverView, cs *tls.ConnectionState, random []byte) (check [16]byte, key handleKey) {
 	h := m.idle.Get().(*mac)
 	defer m.idle.Put(h)
-	h.Reset()
 	h.in = append(v.appendContext(h.in[:0], cs), random...)
-	h.Write(h.in)
+	return h.sum(h.in)
+}
+
+// sum is the mac over anything, in its halves.
+func (m *macs) sum(of []byte) ([16]byte, handleKey) {
+	h := m.idle.Get().(*mac)
+	defer m.idle.Put(h)
+	return h.sum(of)
+}
+
+func (h *mac) sum(of []byte) ([16]byte, handleKey) {
+	h.Reset()
+	h.Write(of)
 	h.Sum(h.out[:0])
 	return [16]byte(h.out[:16]), handleKey(h.out[16:])
 }
 
-// fill makes a handle for a session in memory.
-func (v *serverView) fill(t *handle, cs *tls.ConnectionState) handleKey {
-	rand.Read(t[:handleRandom])
+// fill makes a handle for a session in memory. That of a TLS 1.2 session comes
+// from its secret, so that the session has one handle, however often crypto/tls
+// sends a ticket for it.
+func (v *serverView) fill(t *handle, cs *tls.ConnectionState, state *tls.SessionState) handleKey {
+	if cs.Version >= tls.VersionTLS13 {
+		rand.Read(t[:handleRandom])
+	} else {
+		secret := secretOf(state)
+		defer clear(secret)
+		name, _ := v.core.names.sum(secret)
+		copy(t[:handleRandom], name[:])
+	}
 	check, key := v.core.macs.of(v, cs, t[:handleRandom])
 	copy(t[handleRandom:], check[:])
 	return key
@@ -89,6 +110,20 @@ func (v *serverView) fill(t *handle, cs *tls.ConnectionState) handleKey {
 func (v *serverView) keyOf(cs *tls.ConnectionState, identity []byte) (handleKey, bool) {
 	check, key := v.core.macs.of(v, cs, identity[:handleRandom])
 	return key, hmac.Equal(check[:], identity[handleRandom:])
+}
+
+// secretOf is the secret of a session, as its encoding has it (rule T9); nil if
+// that is unknown. The caller wipes it.
+func secretOf(state *tls.SessionState) []byte {
+	bare := *state
+	bare.Extra = nil // may be too long to encode
+	encoded, err := bare.Bytes()
+	const at = 2 + 1 + 2 + 8 // version, type, cipher suite, time
+	if err != nil || len(encoded) <= at || len(encoded) < at+1+int(encoded[at]) {
+		return nil
+	}
+	defer clear(encoded)
+	return bytes.Clone(encoded[at+1 : at+1+int(encoded[at])])
 }
 
 // deadHandle looks like a handle and names nothing.

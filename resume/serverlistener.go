@@ -227,7 +227,7 @@ func (l *serverLink) session() *session {
 // pendingOf is a connection without a session, with its facts. It runs under
 // the link's lock.
 func (c *serverCore) pendingOf(l *serverLink) *session {
-	s := c.bare(l.facts.ServerName, pending)
+	s := c.bare(l.facts.ServerName, l.facts.Version, pending)
 	s.info.Version, s.info.CipherSuite = l.facts.Version, l.facts.CipherSuite
 	describe(&s.info, l.facts, l)
 	s.info.Certificates = len(l.facts.PeerCertificates)

@@ -100,7 +100,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 // revived makes a session of a record, with one reference, and takes what this
 // layer added to the state off again.
 func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState, l *serverLink) *session {
-	s := c.bare(cs.ServerName, live)
+	s := c.bare(cs.ServerName, cs.Version, live)
 	info, _ := inspect(r.Ticket, r.State, cs.Version)
 	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint
 	info.Received, info.FullHandshake = r.Received, r.FullHandshake

@@ -42,8 +42,7 @@ func (s *serverStore) handleNames(context, random []byte) (checks [][]byte, plac
 		label("tlsresume server place", string(context), string(random)),
 	)
 	for _, name := range both[0] {
-		check, _ := base64.RawURLEncoding.DecodeString(name)
-		checks = append(checks, check[:len(handle{})-handleRandom])
+		checks = append(checks, decoded(name)[:len(handle{})-handleRandom])
 	}
 	return checks, both[1]
 }
@@ -65,7 +64,7 @@ func (s *serverStore) placeOf(context, identity []byte) (string, bool) {
 // would have led to it, wherever it is, is not sent.
 func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionState, state *tls.SessionState, d descent, now time.Time) ([]byte, bool) {
 	t := new(handle)
-	rand.Read(t[:handleRandom])
+	s.name(t, cs, state)
 	checks, places := s.handleNames(context, t[:handleRandom])
 	if len(checks) == 0 {
 		return nil, false // an empty ring
@@ -86,6 +85,26 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 	s.core.books.ledger.move(of)
 	s.core.sent(l, of)
 	return t[:], true
+}
+
+// name chooses the random part of a handle as serverView.fill does.
+func (s *serverStore) name(t *handle, cs *tls.ConnectionState, state *tls.SessionState) {
+	rand.Read(t[:handleRandom])
+	if cs.Version >= tls.VersionTLS13 {
+		return
+	}
+	secret := secretOf(state)
+	defer clear(secret)
+	names := s.sealed.keys.Indexes(label("tlsresume server session", string(secret)))
+	if len(names) > 0 {
+		copy(t[:handleRandom], decoded(names[0]))
+	}
+}
+
+// decoded is what the keys made a name of.
+func decoded(name string) []byte {
+	b, _ := base64.RawURLEncoding.DecodeString(name)
+	return b
 }
 
 // put seals a session and puts it, within what a handshake may wait.

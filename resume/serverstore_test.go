@@ -39,9 +39,26 @@ func newRow(t testing.TB, n int, way serverWay, change ...func(server, client *t
 	return r
 }
 
+func TestAStoredTLS12SessionIsPutBackUnderItsTicket(t *testing.T) {
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		r := newRow(t, 3, way, tls12)
+		_, first := r.servers[0].call(nil)
+		label := ticketOf(t, first)
+		for turn := range 9 {
+			require.Equal(t, 1, r.shelf.size())
+			resumed, next := r.servers[turn%3].call(retold(t, first, label))
+			require.True(t, resumed, "turn %d", turn)
+			require.Equal(t, label, ticketOf(t, next))
+		}
+		for _, server := range r.servers {
+			checkServerStats(t, server.cache)
+		}
+	})
+}
+
 func TestStoredSessionsResumeOnAnyServerOnce(t *testing.T) {
-	eachServerWay(t, func(t *testing.T, way serverWay, version func(server, client *tls.Config)) {
-		r := newRow(t, 3, way, version)
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		r := newRow(t, 3, way)
 		_, at := r.servers[0].call(nil)
 		for turn := range 9 {
 			require.Equal(t, 1, r.shelf.size())

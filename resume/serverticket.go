@@ -14,7 +14,7 @@ import (
 // a ticket for, and returns the ticket. It never fails, as that would end the
 // connection: a session that cannot be kept gets a ticket that resumes nothing.
 //
-// The state in memory is the one crypto/tls made, not a copy by way of its
+// The state of a TLS 1.3 session in memory is the one crypto/tls made, not a copy by way of its
 // encoding: it is made anew for each ticket and forgotten by its maker, and one
 // connection gets it back. So nothing is shared as in rule T8.
 func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.SessionState) []byte {
@@ -34,7 +34,10 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 		}
 	}
 	t := new(handle)
-	key := v.fill(t, cs)
+	key := v.fill(t, cs, state)
+	if again := cs.DidResume && cs.Version < tls.VersionTLS13; again && c.store == nil {
+		return c.sendAgain(l, t, key)
+	}
 	s := c.newServed(t[:], state, cs, descent, l, now)
 	defer s.release()
 	s.served.key = key
@@ -53,10 +56,23 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	return t[:]
 }
 
+// sendAgain sends the ticket of a TLS 1.2 session that has just been resumed: it
+// is the same session, unless it was removed meanwhile. Many clients do not
+// notice what comes with a resumed TLS 1.2 connection.
+func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
+	s, ok := c.pool.Newest(key, (*session).retain)
+	if !ok {
+		return deadHandle()
+	}
+	defer s.release()
+	l.send(s)
+	return t[:]
+}
+
 // newServed makes a session of a ticket and its state, with one reference, the
 // caller's.
 func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
-	s := c.bare(cs.ServerName, live)
+	s := c.bare(cs.ServerName, cs.Version, live)
 	info, _ := inspect(t, state, cs.Version)
 	describe(&info, cs, l)
 	info.Received, info.FullHandshake, info.Resumptions = now, d.fullHandshake, d.resumptions
@@ -66,7 +82,7 @@ func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.Connec
 }
 
 // bare is a session of which nothing is known yet.
-func (c *serverCore) bare(name string, v *verdict) *session {
+func (c *serverCore) bare(name string, version uint16, v *verdict) *session {
 	both := new(struct {
 		session
 		served
@@ -75,6 +91,7 @@ func (c *serverCore) bare(name string, v *verdict) *session {
 	s.core, s.key, s.served = c.books, serverKey{domain: c.domain, name: name}, &both.served
 	s.borrowed.s = s
 	s.serial = c.books.serial.Add(1)
+	s.reusable = version < tls.VersionTLS13
 	s.verdict.Store(v)
 	s.refs.Store(1)
 	return s
@@ -82,7 +99,7 @@ func (c *serverCore) bare(name string, v *verdict) *session {
 
 // unresumable is why a session can never be resumed, or nil.
 func (s *session) unresumable(now time.Time) *verdict {
-	if v := s.info.Version; v != 0 && v < tls.VersionTLS13 && !s.info.ExtendedMasterSecret {
+	if s.reusable && !s.info.ExtendedMasterSecret {
 		return noMasterSecret // RFC 7627, Section 5.3; rule N21
 	}
 	return s.lapsed(now)
@@ -107,7 +124,7 @@ func clientLeaf(cs *tls.ConnectionState) string {
 // The chain of resumptions is bounded as the client's is (rules N11 and N20).
 func (s *session) setExpiry(lifetime time.Duration) {
 	maxChain := time.Duration(defaultMaxChainAge)
-	if s.info.Version < tls.VersionTLS13 {
+	if s.reusable {
 		lifetime, maxChain = min(lifetime, maxSessionAge), maxSessionAge
 	}
 	s.info.Expires, s.over = s.info.Received.Round(0).Add(lifetime), overLifetime
@@ -191,7 +208,8 @@ const (
 )
 
 // take takes a session out of memory. Of all who present its ticket one has it:
-// the pool gives it out once, and its verdict changes once.
+// the pool gives it out once, and its verdict changes once. A TLS 1.2 session
+// stays, and each has a copy (rule T8).
 func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.SessionState, missing string) {
 	missing = missGone
 	item, ok := c.pool.Take(key, now, func(s *session) cache.Verdict {
@@ -199,16 +217,29 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 			missing = why.reason
 			return cache.Skip
 		}
-		if held := s.state.Load(); held != nil && s.end(used) {
-			_, state, _ = held.ResumptionState()
-			return cache.Take
+		held := s.state.Load()
+		if held == nil {
+			return cache.Drop // it has just been removed
 		}
-		return cache.Drop
+		_, state, _ = held.ResumptionState()
+		if s.reusable {
+			s.refs.Add(1) // ours, beside the pool's
+			return cache.Share
+		}
+		if !s.end(used) {
+			return cache.Drop
+		}
+		return cache.Take
 	})
 	if !ok {
 		return nil, nil, missing
 	}
-	s = item.Value // with the pool's reference
+	s = item.Value // with the pool's reference, or one more
+	if s.reusable {
+		c.count(&c.books.ledger.shared)
+		own := *state
+		return s, &own, ""
+	}
 	c.books.depart(s)
 	return s, state, ""
 }
