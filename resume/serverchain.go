@@ -10,10 +10,16 @@ import (
 type descent struct {
 	fullHandshake time.Time
 	resumptions   int
+	stored        bool // a TLS 1.2 session that is in the store, where it stays
+	removed       bool // it was revoked while it was being resumed
 }
 
 func descentOf(s *session) descent {
-	return descent{fullHandshake: s.info.FullHandshake, resumptions: s.info.Resumptions}
+	v := s.verdict.Load()
+	return descent{
+		fullHandshake: s.info.FullHandshake, resumptions: s.info.Resumptions,
+		stored: v == stored, removed: v.status == Removed,
+	}
 }
 
 // chains joins, for connections that are not known, the session that a

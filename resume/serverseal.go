@@ -87,7 +87,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 		c.count(&c.books.ledger.unreadable)
 		return nil, nil, "unreadable"
 	}
-	s := c.revived(record, cs, nil)
+	s := c.revived(record, cs)
 	s.served.free = true
 	s.name(identity, record.State)
 	if why := s.lapsed(now); why != nil {
@@ -99,7 +99,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 
 // revived makes a session of a record, with one reference, and takes what this
 // layer added to the state off again.
-func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState, l *serverLink) *session {
+func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
 	info, _ := inspect(r.Ticket, r.State, cs.Version)
 	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/ticket"
 )
@@ -23,6 +25,8 @@ import (
 type serverStore struct {
 	core   *serverCore
 	sealed *SealedStore
+
+	shared singleflight.Group // of those who want one TLS 1.2 session
 
 	slots  chan struct{} // bounds the calls that run
 	paused atomic.Int64  // until when nobody waits for the store, in Unix nanoseconds
@@ -48,15 +52,15 @@ func (s *serverStore) handleNames(context, random []byte) (checks [][]byte, plac
 }
 
 // placeOf is where the session of a handle is, if it was made with one of the
-// keys in this context.
-func (s *serverStore) placeOf(context, identity []byte) (string, bool) {
+// keys in this context, and whether that is where it would be put now.
+func (s *serverStore) placeOf(context, identity []byte) (place string, current, ok bool) {
 	checks, places := s.handleNames(context, identity[:handleRandom])
 	for i, check := range checks {
 		if hmac.Equal(check, identity[handleRandom:]) {
-			return places[i], true
+			return places[i], i == 0, true
 		}
 	}
-	return "", false
+	return "", false, false
 }
 
 // send stores a session and returns its ticket. It reports false when the store
@@ -70,6 +74,9 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 		return nil, false // an empty ring
 	}
 	copy(t[handleRandom:], checks[0])
+	if d.stored { // and this is its ticket
+		return t[:], true
+	}
 	of := s.core.newServed(t[:], state, cs, d, l, now)
 	defer of.release()
 	if of.unresumable(now) != nil {
@@ -127,35 +134,70 @@ func (s *serverStore) put(l *serverLink, place string, t []byte, state *tls.Sess
 }
 
 // take takes the session at a place out of the store. It returns it with a
-// reference, used, or the reason why there is none.
-func (s *serverStore) take(l *serverLink, place string, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
-	entries, err := s.call(l, cs.ServerName, "take", func(ctx context.Context) ([]cache.Entry, error) {
-		return s.sealed.store.Take(ctx, place, 1)
-	})
+// reference, or the reason why there is none. With stays, it is put back at
+// once, and those who want it at the same time share it.
+func (s *serverStore) take(l *serverLink, place string, stays bool, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
+	e, err := s.fetch(l, place, stays, cs.ServerName)
 	switch {
-	case errors.Is(err, cache.ErrMiss) || err == nil && len(entries) == 0:
+	case errors.Is(err, cache.ErrMiss):
 		return nil, nil, missGone
 	case err != nil:
 		return nil, nil, "store"
 	}
 	c := s.core
-	record, err := s.sealed.open(place, entries[0])
+	record, err := s.sealed.open(place, e)
 	if err != nil || !hmac.Equal(record.Ticket, identity) {
 		c.count(&c.books.ledger.unreadable)
 		s.failed(cs.ServerName, "unreadable", err)
 		return nil, nil, "unreadable"
 	}
-	of := c.revived(record, cs, l)
+	of := c.revived(record, cs)
 	c.books.ledger.fetch(of)
 	of.spoken.Store(announced) // when it was sent, here or elsewhere
-	defer c.books.depart(of)
-	if why := of.lapsed(now); why != nil {
+	switch why := of.lapsed(now); {
+	case why != nil:
 		of.end(why)
+		c.books.depart(of)
 		of.release()
 		return nil, nil, why.reason
+	case stays:
+		of.filed.Store(&filing{place, e.ID})
+		of.verdict.Store(stored)
+		c.books.ledger.move(of)
+		c.count(&c.books.ledger.shared)
+	default:
+		of.end(used)
+		c.books.depart(of)
 	}
-	of.end(used)
 	return of, record.State, ""
+}
+
+// fetch takes the entry at a place.
+func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string) (cache.Entry, error) {
+	take := func() (any, error) {
+		entries, err := s.call(l, name, "take", func(ctx context.Context) ([]cache.Entry, error) {
+			entries, err := s.sealed.store.Take(ctx, place, 1)
+			if err == nil && stays {
+				err = s.sealed.store.Put(ctx, place, entries...)
+			}
+			return entries, err
+		})
+		if err == nil && len(entries) == 0 {
+			err = cache.ErrMiss
+		}
+		return entries, err
+	}
+	var got any
+	var err error
+	if stays {
+		got, err, _ = s.shared.Do(place, take)
+	} else {
+		got, err = take()
+	}
+	if err != nil {
+		return cache.Entry{}, err
+	}
+	return got.([]cache.Entry)[0], nil
 }
 
 // revoke deletes a session from the store, which then says whose it is: the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,6 +54,77 @@ func TestAStoredTLS12SessionIsPutBackUnderItsTicket(t *testing.T) {
 		for _, server := range r.servers {
 			checkServerStats(t, server.cache)
 		}
+	})
+}
+
+func TestParallelConnectionsShareAStoredTLS12Session(t *testing.T) {
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		r := newRow(t, 1, way, tls12)
+		h := r.servers[0]
+		_, first := h.call(nil)
+		label := ticketOf(t, first)
+		for range 5 {
+			var all sync.WaitGroup
+			for range 8 {
+				conn := h.dial(&offer{held: retold(t, first, label)})
+				all.Go(func() {
+					if assert.NoError(t, conn.Handshake()) {
+						assert.True(t, conn.ConnectionState().DidResume)
+					}
+				})
+			}
+			all.Wait()
+		}
+		checkServerStats(t, h.cache)
+	})
+}
+
+func TestAStoredTLS12SessionIsRevoked(t *testing.T) {
+	r := newRow(t, 2, byListener, tls12)
+	h := r.servers[0]
+	_, first := h.call(nil)
+	label := ticketOf(t, first)
+	other := r.servers[1]
+	resumed, _ := other.call(retold(t, first, label))
+	require.True(t, resumed)
+	s := other.cache.Get0Session(other.accepted())
+	require.Equal(t, Resumable, s.Status())
+	require.True(t, other.cache.Remove(s))
+	require.Zero(t, r.shelf.size())
+	resumed, _ = h.call(retold(t, first, label))
+	require.False(t, resumed)
+
+	// And one that is just being resumed.
+	cs := tls.ConnectionState{Version: tls.VersionTLS12, ServerName: serverName}
+	v := h.cache.core().view(h.base)
+	label = ticketOf(t, second(h.call(nil)))
+	link := &serverLink{core: h.cache.core()}
+	link.wire = serverWire{Conn: deadConn{Conn: new(net.TCPConn)}, link: link}
+	state := v.unwrap(link, label, &cs)
+	require.NotNil(t, state)
+	require.True(t, h.cache.Remove(link.used.borrow()))
+	before := r.shelf.size()
+	cs.DidResume = true
+	require.NotEqual(t, label, v.wrap(link, &cs, state))
+	require.Equal(t, before, r.shelf.size())
+}
+
+func second[A, B any](_ A, b B) B { return b }
+
+func TestAStoredTLS12SessionMovesToTheNewKey(t *testing.T) {
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		r := newRow(t, 1, way, tls12)
+		h := r.servers[0]
+		_, first := h.call(nil)
+		require.NoError(t, r.keys.Set([32]byte{2}, [32]byte{1}))
+		label := ticketOf(t, first)
+		resumed, next := h.call(first)
+		require.True(t, resumed)
+		require.NotEqual(t, label, ticketOf(t, next))
+		require.Equal(t, 1, r.shelf.size())
+		require.NoError(t, r.keys.Set([32]byte{2}))
+		resumed, _ = h.call(next)
+		require.True(t, resumed)
 	})
 }
 

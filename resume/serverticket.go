@@ -25,6 +25,9 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	state.EarlyData = state.EarlyData && c.earlyData
 	now := time.Now()
 	descent := v.descent(l, cs, now)
+	if descent.removed { // TLS 1.2 would bring it back
+		return deadHandle()
+	}
 	if c.keyring != nil {
 		return c.sendSealed(l, v.context(cs), cs, state, descent, now)
 	}
@@ -189,14 +192,15 @@ func (v *serverView) find(l *serverLink, identity []byte, cs *tls.ConnectionStat
 	if c.store == nil {
 		return nil, nil, missStranger
 	}
-	place, ok := c.store.placeOf(v.context(cs), identity)
+	place, current, ok := c.store.placeOf(v.context(cs), identity)
 	switch {
 	case !ok:
 		return nil, nil, missStranger
 	case !l.look():
 		return nil, nil, missOneOnly
 	}
-	return c.store.take(l, place, identity, cs, now)
+	stays := current && cs.Version < tls.VersionTLS13
+	return c.store.take(l, place, stays, identity, cs, now)
 }
 
 // Why a ticket that was presented names no session.
