@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -382,6 +383,35 @@ func TestClientPoliciesAreApart(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Whatever the policy: a client's session does not outlive its certificate.
+func TestAClientsCertificateIsLookedAtAgain(t *testing.T) {
+	for name, cache := range map[string]*ServerCache{
+		"memory": new(ServerCache),
+		"store":  {Store: Seal(newShelf(), newFleet().keys), Scope: "one"},
+		"sealed": {Keyring: newFleet().keys, Scope: "one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ca := tlstest.Must(tlstest.NewCAValid("clients", time.Now().Add(-time.Hour), time.Now().Add(day)))
+				leaf := tlstest.Must(ca.Issue(tlstest.Leaf{
+					Names: []string{"someone"}, Client: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(2 * time.Hour),
+				}))
+				h := newHouse(t, cache, byListener, endless, func(server, client *tls.Config) {
+					server.ClientAuth = tls.RequireAnyClientCert
+					client.Certificates = []tls.Certificate{leaf}
+				})
+				_, first := h.call(nil)
+				time.Sleep(2*time.Hour - time.Minute)
+				resumed, next := h.call(first)
+				require.True(t, resumed)
+				time.Sleep(2 * time.Minute)
+				resumed, _ = h.call(next)
+				require.False(t, resumed)
+			})
+		})
 	}
 }
 
