@@ -99,8 +99,9 @@ const (
 	certificateFactor = 4
 
 	// maxStoreCalls is how many calls of the store a ServerCache makes at a
-	// time. After one that was too slow for a handshake nobody waits for
-	// another for storePause.
+	// time. After maxLateCalls in a row that were too slow for a handshake
+	// nobody waits for another for storePause.
 	maxStoreCalls = 64
+	maxLateCalls  = 4
 	storePause    = time.Second
 )

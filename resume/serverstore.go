@@ -29,6 +29,7 @@ type serverStore struct {
 	shared singleflight.Group // of those who want one TLS 1.2 session
 
 	slots  chan struct{} // bounds the calls that run
+	late   atomic.Int32  // calls in a row that were too slow
 	paused atomic.Int64  // until when nobody waits for the store, in Unix nanoseconds
 }
 
@@ -226,8 +227,8 @@ func (s *serverStore) revoke(of *session, v *verdict) bool {
 }
 
 // call makes a call of the store, and does not wait for it longer than a
-// handshake may: what comes later is lost. When the store is that slow, others
-// do not wait for it for a while.
+// handshake may: what comes later is lost. When several in a row are that slow,
+// nobody waits for the store for a while.
 func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Context) ([]cache.Entry, error)) ([]cache.Entry, error) {
 	began := time.Now()
 	patience := l.patience()
@@ -253,6 +254,7 @@ func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Cont
 	}()
 	select {
 	case a := <-answered:
+		s.late.Store(0)
 		l.wait(time.Since(began))
 		if a.err != nil && !errors.Is(a.err, cache.ErrMiss) {
 			s.failed(name, verb, a.err)
@@ -268,7 +270,9 @@ var errStorePaused = errors.New("resume: the store was too slow just now")
 func (s *serverStore) slow(l *serverLink, name string, began time.Time, err error) error {
 	now := time.Now()
 	l.wait(now.Sub(began))
-	s.paused.Store(now.Add(storePause).UnixNano())
+	if s.late.Add(1) >= maxLateCalls {
+		s.paused.Store(now.Add(storePause).UnixNano())
+	}
 	s.failed(name, "slow", err)
 	return err
 }
@@ -278,9 +282,10 @@ func (s *serverStore) failed(name, reason string, err error) {
 }
 
 // patience is how long the connection's handshake may still wait for the store.
+// It makes two calls: one that is not known may wait half the time for each.
 func (l *serverLink) patience() time.Duration {
 	if l == nil {
-		return takeDeadline
+		return takeDeadline / 2
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

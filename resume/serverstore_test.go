@@ -207,7 +207,7 @@ func TestABadStoreCostsFullHandshakesAndNothingElse(t *testing.T) {
 		"slow": {func(s *shelf) {
 			s.slow("take", time.Hour)
 			s.slow("put", time.Hour)
-		}, []string{"slow"}, true},
+		}, []string{"slow", "slow"}, true},
 		"corrupt": {func(s *shelf) {
 			for _, stack := range s.stacks {
 				for i := range stack {
@@ -244,10 +244,12 @@ func TestNobodyWaitsForAStoreThatWasJustTooSlow(t *testing.T) {
 		r := newRow(t, 1, byListener)
 		h := r.servers[0]
 		r.shelf.slow("put", 10*time.Second)
+		for range maxLateCalls {
+			began := time.Now()
+			h.call(nil)
+			require.Equal(t, takeDeadline, time.Since(began))
+		}
 		began := time.Now()
-		h.call(nil)
-		require.Equal(t, takeDeadline, time.Since(began))
-		began = time.Now()
 		for range 20 {
 			h.call(nil)
 		}
@@ -257,6 +259,20 @@ func TestNobodyWaitsForAStoreThatWasJustTooSlow(t *testing.T) {
 		before := r.shelf.size()
 		h.call(nil)
 		require.Equal(t, before+1, r.shelf.size(), "it is asked again")
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestAHandshakeThatIsNotKnownWaitsNoLongerEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 1, serverWays[0])
+		_, first := r.servers[0].call(nil)
+		r.shelf.slow("take", time.Second)
+		r.shelf.slow("put", time.Second)
+		began := time.Now()
+		resumed, _ := r.servers[0].call(first)
+		require.False(t, resumed)
+		require.Equal(t, takeDeadline, time.Since(began))
 		time.Sleep(time.Minute)
 	})
 }
