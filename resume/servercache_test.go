@@ -18,18 +18,26 @@ import (
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
-// eachServerWay runs a test for both versions and ways.
+// eachServerWay runs a test for both versions and ways, in a bubble: what a
+// busy machine does to it takes no time.
 func eachServerWay(t *testing.T, test func(t *testing.T, way serverWay, version func(server, client *tls.Config))) {
 	for _, way := range serverWays {
-		t.Run(way.name+" TLS 1.3", func(t *testing.T) { test(t, way, func(_, _ *tls.Config) {}) })
-		t.Run(way.name+" TLS 1.2", func(t *testing.T) { test(t, way, tls12) })
+		for name, version := range versions {
+			t.Run(way.name+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { test(t, way, version) })
+			})
+		}
 	}
 }
 
-// inBothWays runs a test with TLS 1.3.
+var versions = map[string]func(server, client *tls.Config){"TLS 1.3": func(_, _ *tls.Config) {}, "TLS 1.2": tls12}
+
+// inBothWays is the same with TLS 1.3 only.
 func inBothWays(t *testing.T, test func(t *testing.T, way serverWay)) {
 	for _, way := range serverWays {
-		t.Run(way.name, func(t *testing.T) { test(t, way) })
+		t.Run(way.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, way) })
+		})
 	}
 }
 
@@ -179,81 +187,85 @@ func TestOneTicketOfAClientHelloIsLookedUp(t *testing.T) {
 		{"keyring", &ServerCache{Keyring: newFleet().keys}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHouse(t, c.cache, byListener)
-			var tickets [][]byte
-			var cs tls.ConnectionState
-			for range 5 {
-				o := new(offer)
-				conn := h.dial(o)
-				exchange(t, conn)
-				cs = stateOf(conn)
-				cs.ServerName = serverName // a client's state does not say
-				tickets = append(tickets, ticketOf(t, o.got))
-			}
-			if c.cache.Keyring == nil {
-				require.True(t, h.unwraps(new(serverLink), tickets[0], cs))
-			}
-			link := &serverLink{core: c.cache.core()}
-			link.wire = serverWire{Conn: deadConn{Conn: new(net.TCPConn)}, link: link}
-			taken, strangers := store.takes, c.cache.Stats().Refused
-			got := 0
-			stranger := append([]byte(nil), tickets[1]...)
-			stranger[40%len(stranger)] ^= 1
-			for _, identity := range [][]byte{stranger, tickets[0], tickets[1], tickets[2], tickets[3]} {
-				if h.unwraps(link, identity, cs) {
-					got++
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, c.cache, byListener)
+				var tickets [][]byte
+				var cs tls.ConnectionState
+				for range 5 {
+					o := new(offer)
+					conn := h.dial(o)
+					exchange(t, conn)
+					cs = stateOf(conn)
+					cs.ServerName = serverName // a client's state does not say
+					tickets = append(tickets, ticketOf(t, o.got))
 				}
-			}
-			if c.cache.Keyring != nil {
-				require.LessOrEqual(t, got, 1)
-				return
-			}
-			require.Zero(t, got, "the first that was made here is gone")
-			require.Equal(t, strangers+1, c.cache.Stats().Refused)
-			if c.cache.Store != nil {
-				require.Equal(t, taken+1, store.takes)
-			}
+				if c.cache.Keyring == nil {
+					require.True(t, h.unwraps(new(serverLink), tickets[0], cs))
+				}
+				link := &serverLink{core: c.cache.core()}
+				link.wire = serverWire{Conn: deadConn{Conn: new(net.TCPConn)}, link: link}
+				taken, strangers := store.takes, c.cache.Stats().Refused
+				got := 0
+				stranger := append([]byte(nil), tickets[1]...)
+				stranger[40%len(stranger)] ^= 1
+				for _, identity := range [][]byte{stranger, tickets[0], tickets[1], tickets[2], tickets[3]} {
+					if h.unwraps(link, identity, cs) {
+						got++
+					}
+				}
+				if c.cache.Keyring != nil {
+					require.LessOrEqual(t, got, 1)
+					return
+				}
+				require.Zero(t, got, "the first that was made here is gone")
+				require.Equal(t, strangers+1, c.cache.Stats().Refused)
+				if c.cache.Store != nil {
+					require.Equal(t, taken+1, store.takes)
+				}
+			})
 		})
 	}
 }
 
 func TestStrangersTicketsCostNoLookUp(t *testing.T) {
-	store, keys := newShelf(), newFleet().keys
-	cache := &ServerCache{Store: Seal(store, keys), Scope: "front"}
-	h := newHouse(t, cache, byListener)
-	_, first := h.call(nil)
-	label := ticketOf(t, first)
-	require.Equal(t, 1, store.size())
+	synctest.Test(t, func(t *testing.T) {
+		store, keys := newShelf(), newFleet().keys
+		cache := &ServerCache{Store: Seal(store, keys), Scope: "front"}
+		h := newHouse(t, cache, byListener)
+		_, first := h.call(nil)
+		label := ticketOf(t, first)
+		require.Equal(t, 1, store.size())
 
-	var presented uint64
-	refused := func(why string, h *house, ticket []byte, change ...func(*tls.Config)) {
-		presented++
-		resumed, _ := h.call(retold(t, first, ticket), change...)
-		require.False(t, resumed, why)
-		require.Zero(t, store.takes, why)
-	}
-	for _, at := range []int{0, 15, 16, 31} {
-		changed := append([]byte(nil), label...)
-		changed[at] ^= 1
-		refused(fmt.Sprintf("byte %d changed", at), h, changed)
-	}
-	refused("short", h, label[:31])
-	refused("long", h, append(label, 0))
-	refused("other server name", h, label, func(c *tls.Config) { c.ServerName = "other.test" })
-	require.EqualValues(t, presented, cache.Stats().Refused)
+		var presented uint64
+		refused := func(why string, h *house, ticket []byte, change ...func(*tls.Config)) {
+			presented++
+			resumed, _ := h.call(retold(t, first, ticket), change...)
+			require.False(t, resumed, why)
+			require.Zero(t, store.takes, why)
+		}
+		for _, at := range []int{0, 15, 16, 31} {
+			changed := append([]byte(nil), label...)
+			changed[at] ^= 1
+			refused(fmt.Sprintf("byte %d changed", at), h, changed)
+		}
+		refused("short", h, label[:31])
+		refused("long", h, append(label, 0))
+		refused("other server name", h, label, func(c *tls.Config) { c.ServerName = "other.test" })
+		require.EqualValues(t, presented, cache.Stats().Refused)
 
-	elsewhere := &ServerCache{Store: Seal(store, keys), Scope: "back"}
-	refused("other scope", h.sibling(elsewhere, byListener), label)
-	asking := &ServerCache{Store: Seal(store, keys), Scope: "front"}
-	refused("certificates wanted", h.sibling(asking, byListener, func(server, _ *tls.Config) {
-		server.ClientAuth = tls.RequestClientCert
-	}), label)
-	strange := tlstest.Must(ticket.NewKeyring([32]byte{2}))
-	other := &ServerCache{Store: Seal(store, strange), Scope: "front"}
-	refused("other keys", h.sibling(other, byListener), label)
+		elsewhere := &ServerCache{Store: Seal(store, keys), Scope: "back"}
+		refused("other scope", h.sibling(elsewhere, byListener), label)
+		asking := &ServerCache{Store: Seal(store, keys), Scope: "front"}
+		refused("certificates wanted", h.sibling(asking, byListener, func(server, _ *tls.Config) {
+			server.ClientAuth = tls.RequestClientCert
+		}), label)
+		strange := tlstest.Must(ticket.NewKeyring([32]byte{2}))
+		other := &ServerCache{Store: Seal(store, strange), Scope: "front"}
+		refused("other keys", h.sibling(other, byListener), label)
 
-	resumed, _ := h.call(first)
-	require.True(t, resumed, "none of them has used it up")
+		resumed, _ := h.call(first)
+		require.True(t, resumed, "none of them has used it up")
+	})
 }
 
 func TestSessionsEndAtTheServersLimits(t *testing.T) {

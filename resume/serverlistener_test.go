@@ -120,7 +120,7 @@ func TestWithoutATicketTheConnectionsOwnSessionIsReturned(t *testing.T) {
 func TestSessionKnowsTheConnectionItWasSentOn(t *testing.T) {
 	clientCA := tlstest.Must(tlstest.NewCA("clients"))
 	leaf := tlstest.Must(clientCA.Issue(tlstest.Leaf{Names: []string{"someone"}, Client: true, NotAfter: time.Now().Add(2 * time.Hour)}))
-	for name, version := range map[string]func(server, client *tls.Config){"TLS 1.3": func(_, _ *tls.Config) {}, "TLS 1.2": tls12} {
+	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			cache := new(ServerCache)
 			h := newHouse(t, cache, byListener, version, func(server, client *tls.Config) {
@@ -206,32 +206,34 @@ func TestRemoveRevokesOnce(t *testing.T) {
 		"store":  {Store: Seal(store, newFleet().keys)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var gone []string
-			cache.RemoveSession = func(s *Session) { gone = append(gone, s.Info().ID+" "+s.Reason()) }
-			h := newHouse(t, cache, byListener)
-			_, first := h.call(nil)
-			s := cache.Get1Session(h.accepted())
-			defer s.Release()
-			require.False(t, new(ServerCache).Remove(s), "another cache's")
-			require.False(t, cache.Remove(nil))
-			require.Equal(t, Resumable, s.Status())
-			require.True(t, cache.Remove(s))
-			require.False(t, cache.Remove(s))
-			require.Equal(t, Removed, s.Status())
-			require.Equal(t, "removed", s.Reason())
-			require.Equal(t, []string{idOf(t, first) + " removed"}, gone)
-			if cache.Store != nil {
-				require.Zero(t, store.size())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				var gone []string
+				cache.RemoveSession = func(s *Session) { gone = append(gone, s.Info().ID+" "+s.Reason()) }
+				h := newHouse(t, cache, byListener)
+				_, first := h.call(nil)
+				s := cache.Get1Session(h.accepted())
+				defer s.Release()
+				require.False(t, new(ServerCache).Remove(s), "another cache's")
+				require.False(t, cache.Remove(nil))
+				require.Equal(t, Resumable, s.Status())
+				require.True(t, cache.Remove(s))
+				require.False(t, cache.Remove(s))
+				require.Equal(t, Removed, s.Status())
+				require.Equal(t, "removed", s.Reason())
+				require.Equal(t, []string{idOf(t, first) + " removed"}, gone)
+				if cache.Store != nil {
+					require.Zero(t, store.size())
+				}
 
-			resumed, next := h.call(first)
-			require.False(t, resumed)
-			sent := cache.Get1Session(h.accepted())
-			defer sent.Release()
-			resumed, _ = h.call(next)
-			require.True(t, resumed)
-			require.False(t, cache.Remove(sent), "used")
-			require.EqualValues(t, 1, checkServerStats(t, cache).Removed)
+				resumed, next := h.call(first)
+				require.False(t, resumed)
+				sent := cache.Get1Session(h.accepted())
+				defer sent.Release()
+				resumed, _ = h.call(next)
+				require.True(t, resumed)
+				require.False(t, cache.Remove(sent), "used")
+				require.EqualValues(t, 1, checkServerStats(t, cache).Removed)
+			})
 		})
 	}
 }

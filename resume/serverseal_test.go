@@ -139,16 +139,18 @@ func TestOtherLayersExtrasAreKept(t *testing.T) {
 		"sealed": {Keyring: newFleet().keys},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t, cache, byListener)
-			state := serverState(t, h)
-			state.Extra = [][]byte{[]byte("quic"), []byte("other")}
-			cs := tls.ConnectionState{Version: tls.VersionTLS13, ServerName: serverName}
-			v := cache.core().view(h.base)
-			label := v.wrap(nil, &cs, state)
-			require.Equal(t, [][]byte{[]byte("quic"), []byte("other")}, state.Extra)
-			got := v.unwrap(nil, label, &cs)
-			require.NotNil(t, got)
-			require.Equal(t, [][]byte{[]byte("quic"), []byte("other")}, got.Extra)
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, cache, byListener)
+				state := serverState(t, h)
+				state.Extra = [][]byte{[]byte("quic"), []byte("other")}
+				cs := tls.ConnectionState{Version: tls.VersionTLS13, ServerName: serverName}
+				v := cache.core().view(h.base)
+				label := v.wrap(nil, &cs, state)
+				require.Equal(t, [][]byte{[]byte("quic"), []byte("other")}, state.Extra)
+				got := v.unwrap(nil, label, &cs)
+				require.NotNil(t, got)
+				require.Equal(t, [][]byte{[]byte("quic"), []byte("other")}, got.Extra)
+			})
 		})
 	}
 }

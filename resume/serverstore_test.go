@@ -80,33 +80,35 @@ func TestParallelConnectionsShareAStoredTLS12Session(t *testing.T) {
 }
 
 func TestAStoredTLS12SessionIsRevoked(t *testing.T) {
-	r := newRow(t, 2, byListener, tls12)
-	h := r.servers[0]
-	_, first := h.call(nil)
-	label := ticketOf(t, first)
-	other := r.servers[1]
-	resumed, _ := other.call(retold(t, first, label))
-	require.True(t, resumed)
-	s := other.cache.Get0Session(other.accepted())
-	require.Equal(t, Resumable, s.Status())
-	require.True(t, other.cache.Remove(s))
-	require.Zero(t, r.shelf.size())
-	resumed, _ = h.call(retold(t, first, label))
-	require.False(t, resumed)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 2, byListener, tls12)
+		h := r.servers[0]
+		_, first := h.call(nil)
+		label := ticketOf(t, first)
+		other := r.servers[1]
+		resumed, _ := other.call(retold(t, first, label))
+		require.True(t, resumed)
+		s := other.cache.Get0Session(other.accepted())
+		require.Equal(t, Resumable, s.Status())
+		require.True(t, other.cache.Remove(s))
+		require.Zero(t, r.shelf.size())
+		resumed, _ = h.call(retold(t, first, label))
+		require.False(t, resumed)
 
-	// And one that is just being resumed.
-	cs := tls.ConnectionState{Version: tls.VersionTLS12, ServerName: serverName}
-	v := h.cache.core().view(h.base)
-	label = ticketOf(t, second(h.call(nil)))
-	link := &serverLink{core: h.cache.core()}
-	link.wire = serverWire{Conn: deadConn{Conn: new(net.TCPConn)}, link: link}
-	state := v.unwrap(link, label, &cs)
-	require.NotNil(t, state)
-	require.True(t, h.cache.Remove(link.used.borrow()))
-	before := r.shelf.size()
-	cs.DidResume = true
-	require.NotEqual(t, label, v.wrap(link, &cs, state))
-	require.Equal(t, before, r.shelf.size())
+		// And one that is just being resumed.
+		cs := tls.ConnectionState{Version: tls.VersionTLS12, ServerName: serverName}
+		v := h.cache.core().view(h.base)
+		label = ticketOf(t, second(h.call(nil)))
+		link := &serverLink{core: h.cache.core()}
+		link.wire = serverWire{Conn: deadConn{Conn: new(net.TCPConn)}, link: link}
+		state := v.unwrap(link, label, &cs)
+		require.NotNil(t, state)
+		require.True(t, h.cache.Remove(link.used.borrow()))
+		before := r.shelf.size()
+		cs.DidResume = true
+		require.NotEqual(t, label, v.wrap(link, &cs, state))
+		require.Equal(t, before, r.shelf.size())
+	})
 }
 
 func second[A, B any](_ A, b B) B { return b }
@@ -163,36 +165,40 @@ func TestStoredSessionsResumeOnAnyServerOnce(t *testing.T) {
 }
 
 func TestOneOfAFleetsServersAcceptsATicketThatAllAreShown(t *testing.T) {
-	r := newRow(t, 4, byListener)
-	for range 10 {
-		_, first := r.servers[0].call(nil)
-		label := ticketOf(t, first)
-		var resumed atomic.Int32
-		var all sync.WaitGroup
-		for i := range 16 {
-			conn := r.servers[i%4].dial(&offer{held: retold(t, first, label)})
-			all.Go(func() {
-				if assert.NoError(t, conn.Handshake()) && conn.ConnectionState().DidResume {
-					resumed.Add(1)
-				}
-			})
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 4, byListener)
+		for range 10 {
+			_, first := r.servers[0].call(nil)
+			label := ticketOf(t, first)
+			var resumed atomic.Int32
+			var all sync.WaitGroup
+			for i := range 16 {
+				conn := r.servers[i%4].dial(&offer{held: retold(t, first, label)})
+				all.Go(func() {
+					if assert.NoError(t, conn.Handshake()) && conn.ConnectionState().DidResume {
+						resumed.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			require.EqualValues(t, 1, resumed.Load())
 		}
-		all.Wait()
-		require.EqualValues(t, 1, resumed.Load())
-	}
+	})
 }
 
 func TestChainsAreBoundedAcrossServers(t *testing.T) {
-	r := newRow(t, 2, byListener)
-	_, at := r.servers[0].call(nil)
-	first := r.servers[0].cache.Get0Session(r.servers[0].accepted()).Info().FullHandshake
-	for turn := 1; turn < 5; turn++ {
-		server := r.servers[turn%2]
-		_, at = server.call(at)
-		info := server.cache.Get0Session(server.accepted()).Info()
-		require.Equal(t, turn, info.Resumptions)
-		require.WithinDuration(t, first, info.FullHandshake, time.Millisecond)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 2, byListener)
+		_, at := r.servers[0].call(nil)
+		first := r.servers[0].cache.Get0Session(r.servers[0].accepted()).Info().FullHandshake
+		for turn := 1; turn < 5; turn++ {
+			server := r.servers[turn%2]
+			_, at = server.call(at)
+			info := server.cache.Get0Session(server.accepted()).Info()
+			require.Equal(t, turn, info.Resumptions)
+			require.WithinDuration(t, first, info.FullHandshake, time.Millisecond)
+		}
+	})
 }
 
 // What the store does, a handshake ends and the server goes on.
@@ -337,83 +343,91 @@ func TestTheStoreIsCalledByABoundedNumberAtATime(t *testing.T) {
 }
 
 func TestRevokingWaitsForTheStoresWord(t *testing.T) {
-	r := newRow(t, 2, byListener)
-	h := r.servers[0]
-	_, first := h.call(nil)
-	s := h.cache.Get1Session(h.accepted())
-	defer s.Release()
-	r.shelf.fail(errors.New("down"))
-	require.False(t, h.cache.Remove(s))
-	require.Equal(t, Resumable, s.Status(), "nobody knows")
-	r.shelf.fail(nil)
-	resumed, next := r.servers[1].call(first)
-	require.True(t, resumed)
-	require.False(t, h.cache.Remove(s), "used elsewhere")
-	require.Equal(t, Used, s.Status())
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 2, byListener)
+		h := r.servers[0]
+		_, first := h.call(nil)
+		s := h.cache.Get1Session(h.accepted())
+		defer s.Release()
+		r.shelf.fail(errors.New("down"))
+		require.False(t, h.cache.Remove(s))
+		require.Equal(t, Resumable, s.Status(), "nobody knows")
+		r.shelf.fail(nil)
+		resumed, next := r.servers[1].call(first)
+		require.True(t, resumed)
+		require.False(t, h.cache.Remove(s), "used elsewhere")
+		require.Equal(t, Used, s.Status())
 
-	other := r.servers[1].cache.Get1Session(r.servers[1].accepted())
-	defer other.Release()
-	var removed atomic.Int32
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			if r.servers[1].cache.Remove(other) {
-				removed.Add(1)
-			}
-		})
-	}
-	all.Wait()
-	require.EqualValues(t, 1, removed.Load())
-	require.Equal(t, Removed, other.Status())
-	resumed, _ = h.call(next)
-	require.False(t, resumed)
+		other := r.servers[1].cache.Get1Session(r.servers[1].accepted())
+		defer other.Release()
+		var removed atomic.Int32
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if r.servers[1].cache.Remove(other) {
+					removed.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		require.EqualValues(t, 1, removed.Load())
+		require.Equal(t, Removed, other.Status())
+		resumed, _ = h.call(next)
+		require.False(t, resumed)
+	})
 }
 
 func TestAFleetsKeysRotate(t *testing.T) {
-	r := newRow(t, 1, byListener)
-	h := r.servers[0]
-	_, early := h.call(nil)
-	require.NoError(t, r.keys.Set([32]byte{2}, [32]byte{1}))
-	resumed, late := h.call(early)
-	require.True(t, resumed)
-	require.NoError(t, r.keys.Set([32]byte{2}))
-	resumed, late = h.call(late)
-	require.True(t, resumed)
-	require.NoError(t, r.keys.Set([32]byte{3}))
-	resumed, late = h.call(late)
-	require.False(t, resumed)
-	resumed, _ = h.call(late)
-	require.True(t, resumed)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 1, byListener)
+		h := r.servers[0]
+		_, early := h.call(nil)
+		require.NoError(t, r.keys.Set([32]byte{2}, [32]byte{1}))
+		resumed, late := h.call(early)
+		require.True(t, resumed)
+		require.NoError(t, r.keys.Set([32]byte{2}))
+		resumed, late = h.call(late)
+		require.True(t, resumed)
+		require.NoError(t, r.keys.Set([32]byte{3}))
+		resumed, late = h.call(late)
+		require.False(t, resumed)
+		resumed, _ = h.call(late)
+		require.True(t, resumed)
+	})
 }
 
 // A store is told neither whose the sessions are nor what resumes them.
 func TestAServersStoreSeesSealedBytesAndNoNames(t *testing.T) {
-	r := newRow(t, 1, byListener)
-	_, at := r.servers[0].call(nil)
-	label := ticketOf(t, at)
-	for key, stack := range r.shelf.stacks {
-		for _, e := range stack {
-			for _, text := range []string{key, e.ID, string(e.Value)} {
-				require.NotContains(t, text, serverName)
-				require.NotContains(t, text, string(label[:8]))
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 1, byListener)
+		_, at := r.servers[0].call(nil)
+		label := ticketOf(t, at)
+		for key, stack := range r.shelf.stacks {
+			for _, e := range stack {
+				for _, text := range []string{key, e.ID, string(e.Value)} {
+					require.NotContains(t, text, serverName)
+					require.NotContains(t, text, string(label[:8]))
+				}
+				require.WithinDuration(t, time.Now().Add(day), e.Expires, time.Minute)
 			}
-			require.WithinDuration(t, time.Now().Add(day), e.Expires, time.Minute)
 		}
-	}
+	})
 }
 
 func TestClientsAndServersMayShareAStore(t *testing.T) {
-	r := newRow(t, 1, byListener)
-	client := &ClientCache{Store: Seal(r.shelf, r.keys)}
-	defer client.Close()
-	h := r.servers[0]
-	scope := client.Scope("both")
-	for turn := range 3 {
-		conn := scope.NewConn(h.raw(), h.client)
-		exchange(t, conn)
-		require.Equal(t, turn > 0, conn.ConnectionState().DidResume)
-		require.NoError(t, conn.Close())
-		flush(t, client)
-	}
-	require.Equal(t, 2, r.shelf.size())
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 1, byListener)
+		client := &ClientCache{Store: Seal(r.shelf, r.keys)}
+		defer client.Close()
+		h := r.servers[0]
+		scope := client.Scope("both")
+		for turn := range 3 {
+			conn := scope.NewConn(h.raw(), h.client)
+			exchange(t, conn)
+			require.Equal(t, turn > 0, conn.ConnectionState().DidResume)
+			require.NoError(t, conn.Close())
+			flush(t, client)
+		}
+		require.Equal(t, 2, r.shelf.size())
+	})
 }
