@@ -2,11 +2,14 @@ package resume
 
 import (
 	"crypto/tls"
+	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // BenchmarkServerTicket is what a resumed connection costs the cache: one
@@ -62,4 +65,28 @@ func serverState(t testing.TB, h *house) *tls.SessionState {
 	defer conn.Close()
 	exchange(t, conn)
 	return state
+}
+
+// What is not asked of the session is what it would have said.
+func TestSessionsAreKnownAsInspectKnowsThem(t *testing.T) {
+	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256} {
+		h := newHouse(t, new(ServerCache), byListener)
+		state := serverState(t, h)
+		encoded := tlstest.Must(state.Bytes())
+		binary.BigEndian.PutUint16(encoded[3:], suite)
+		if suite == tls.TLS_AES_256_GCM_SHA384 {
+			secret := append([]byte{48}, make([]byte, 48)...)
+			encoded = slices.Concat(encoded[:13], secret, encoded[14+32:])
+		}
+		state = tlstest.Must(tls.ParseSessionState(encoded))
+		cs := tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: suite}
+		label := []byte("some ticket")
+		want, err := ticket.Inspect(label, state)
+		require.NoError(t, err)
+		s := h.cache.core().bare("", cs.Version, live)
+		s.look(label, state, &cs)
+		want.Received = s.info.Received
+		want.ExtendedMasterSecret = s.info.ExtendedMasterSecret // TLS 1.3 has no other
+		require.Equal(t, want, s.info)
+	}
 }

@@ -2,6 +2,7 @@ package resume
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/tls"
 	"encoding/hex"
 	"time"
@@ -36,10 +37,10 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 			return t
 		}
 	}
-	t := new(handle)
-	key := v.fill(t, cs, state)
+	var t handle
+	key := v.fill(&t, cs, state)
 	if again := cs.DidResume && cs.Version < tls.VersionTLS13; again && c.store == nil {
-		return c.sendAgain(l, t, key)
+		return c.sendAgain(l, &t, key)
 	}
 	s := c.newServed(t[:], state, cs, descent, l, now)
 	defer s.release()
@@ -76,12 +77,29 @@ func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
 // caller's.
 func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
-	info, _ := inspect(t, state, cs.Version)
-	describe(&info, cs, l)
-	info.Received, info.FullHandshake, info.Resumptions = now, d.fullHandshake, d.resumptions
-	s.info = info
+	s.look(t, state, cs)
+	describe(&s.info, cs, l)
+	s.info.Received, s.info.FullHandshake, s.info.Resumptions = now, d.fullHandshake, d.resumptions
 	s.setExpiry(c.lifetime)
 	return s
+}
+
+// look fills in what ticket.Inspect says. Of most sessions the connection says
+// it, too, and it costs less to ask that: all but the secret has a fixed length
+// (rule T9).
+func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) {
+	if s.reusable || len(cs.PeerCertificates) > 0 || len(state.Extra) > 0 || state.EarlyData {
+		s.info, _ = inspect(t, state, cs.Version)
+		return
+	}
+	secret := sha256.Size
+	if cs.CipherSuite == tls.TLS_AES_256_GCM_SHA384 {
+		secret = sha512.Size384
+	}
+	sum := sha256.Sum256(t)
+	s.info.ID = hex.EncodeToString(sum[:8])
+	s.info.Version, s.info.CipherSuite = cs.Version, cs.CipherSuite
+	s.info.Size = len(t) + 2 + 1 + 2 + 8 + 1 + secret + 3 + 1 + 1 + 3 + 3
 }
 
 // bare is a session of which nothing is known yet.
