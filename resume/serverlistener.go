@@ -56,7 +56,8 @@ type serverLink struct {
 	used    *session // what UnwrapSession returned, with a reference
 	sent    *session // the last one sent, with a reference
 	own     *session // a Pending object, with a reference
-	facts   *tls.ConnectionState
+	facts   tls.ConnectionState
+	known   bool // there are facts
 	ended   bool
 }
 
@@ -166,8 +167,7 @@ func (v *serverView) verified(l *serverLink, cs *tls.ConnectionState) error {
 	done := Event{Kind: HandshakeDone, Scope: c.domain.name, Server: cs.ServerName, Resumed: cs.DidResume}
 	if l != nil {
 		l.mu.Lock()
-		facts := *cs
-		l.facts = &facts
+		l.facts, l.known = *cs, true
 		switch {
 		case cs.DidResume:
 			done.Session = l.used.borrow()
@@ -214,7 +214,7 @@ func (l *serverLink) session() *session {
 	switch {
 	case l.sent != nil:
 		return l.sent
-	case l.facts == nil:
+	case !l.known:
 		return nil
 	case l.facts.DidResume && l.used != nil:
 		return l.used
@@ -229,7 +229,7 @@ func (l *serverLink) session() *session {
 func (c *serverCore) pendingOf(l *serverLink) *session {
 	s := c.bare(l.facts.ServerName, l.facts.Version, pending)
 	s.info.Version, s.info.CipherSuite = l.facts.Version, l.facts.CipherSuite
-	describe(&s.info, l.facts, l)
+	describe(&s.info, &l.facts, l)
 	s.info.Certificates = len(l.facts.PeerCertificates)
 	if s.info.Certificates > 0 {
 		s.info.LeafNotAfter = l.facts.PeerCertificates[0].NotAfter
