@@ -157,6 +157,8 @@ func TestOtherLayersExtrasAreKept(t *testing.T) {
 
 func TestEarlyDataIsNotAcceptedUnlessAskedFor(t *testing.T) {
 	for _, cache := range []*ServerCache{{}, {EarlyData: true}} {
+		var said bool
+		cache.NewSession = func(s *Session) { said = s.Info().EarlyData }
 		h := newHouse(t, cache, byListener)
 		cs := tls.ConnectionState{Version: tls.VersionTLS13, ServerName: serverName}
 		v := cache.core().view(h.base)
@@ -165,5 +167,6 @@ func TestEarlyDataIsNotAcceptedUnlessAskedFor(t *testing.T) {
 		got := v.unwrap(nil, v.wrap(nil, &cs, state), &cs)
 		require.NotNil(t, got)
 		require.Equal(t, cache.EarlyData, got.EarlyData)
+		require.Equal(t, cache.EarlyData, said)
 	}
 }

@@ -377,6 +377,41 @@ func TestRevokingWaitsForTheStoresWord(t *testing.T) {
 	})
 }
 
+// A held store answers a Delete when it is told to.
+type held struct {
+	*shelf
+	deleted, answer chan struct{}
+}
+
+func (h *held) Delete(ctx context.Context, key, id string) (bool, error) {
+	ok, err := h.shelf.Delete(ctx, key, id)
+	h.deleted <- struct{}{}
+	<-h.answer
+	return ok, err
+}
+
+// The second who revokes must not take the first one's Delete for a use.
+func TestOfTwoWhoRevokeOneAsksTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &held{newShelf(), make(chan struct{}, 2), make(chan struct{})}
+		cache := &ServerCache{Store: Seal(store, newFleet().keys)}
+		h := newHouse(t, cache, byListener)
+		h.call(nil)
+		s := cache.Get1Session(h.accepted())
+		defer s.Release()
+		first, second := make(chan bool, 1), make(chan bool, 1)
+		go func() { first <- cache.Remove(s) }()
+		<-store.deleted
+		go func() { second <- cache.Remove(s) }()
+		synctest.Wait()
+		close(store.answer)
+		require.True(t, <-first)
+		require.False(t, <-second)
+		require.Equal(t, Removed, s.Status())
+		require.Empty(t, store.deleted)
+	})
+}
+
 func TestAFleetsKeysRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRow(t, 1, byListener)
