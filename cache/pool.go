@@ -15,6 +15,12 @@ type Options[K comparable, V any] struct {
 	MaxGroups int   // groups under one key that have values
 	MaxBytes  int64 // sum of Item.Size
 
+	// ForgetEmpty forgets a key when its last value is taken or dropped, for
+	// keys that are used once. An item that is put back is then a new one.
+	// Without it an empty key keeps its place, and counts against MaxKeys until
+	// it makes room.
+	ForgetEmpty bool
+
 	// Dropped, if not nil, is told of every value that leaves the pool other
 	// than through Take or TakeFrom: once each, after the pool's locks are
 	// released, in the goroutine whose call caused it. It may call the pool.

@@ -482,3 +482,36 @@ func ExamplePool() {
 	// "older" true
 	// "" false
 }
+
+// A key that is used once takes no room after its use.
+func TestForgottenKeysTakeNoRoom(t *testing.T) {
+	var dropped []int
+	pool := cache.NewPool(cache.Options[int, int]{
+		MaxKeys: 4, MaxPerKey: 1, ForgetEmpty: true,
+		Dropped: func(key, _ int, _ cache.Cause) { dropped = append(dropped, key) },
+	})
+	now := time.Now()
+	for key := range 4 {
+		pool.Put(key, cache.Item[int]{Value: key})
+	}
+	for _, key := range []int{1, 3} {
+		_, ok := pool.Take(key, now, nil)
+		require.True(t, ok)
+		_, ok = pool.Take(key, now, nil)
+		require.False(t, ok)
+	}
+	pool.Put(4, cache.Item[int]{Value: 4})
+	pool.Put(5, cache.Item[int]{Value: 5, Expires: now})
+	require.Empty(t, dropped)
+	_, ok := pool.Take(5, now, nil)
+	require.False(t, ok)
+	require.Equal(t, []int{5}, dropped, "expired, and forgotten with it")
+	pool.Put(6, cache.Item[int]{Value: 6})
+	require.Equal(t, []int{5}, dropped)
+	pool.Put(7, cache.Item[int]{Value: 7})
+	require.Equal(t, []int{5, 0}, dropped, "the oldest goes")
+	require.True(t, pool.Remove(2, func(int) bool { return true }))
+	pool.Put(8, cache.Item[int]{Value: 8})
+	require.Equal(t, []int{5, 0, 2}, dropped)
+	require.Equal(t, cache.Usage{Keys: 4, Items: 4}, pool.Usage())
+}

@@ -62,6 +62,7 @@ func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], o
 		return false
 	}
 	n.touched = true
+	defer s.tidy(n)
 	for i := len(n.items) - 1; i >= 0; i-- {
 		if !want.anyGroup && n.items[i].Group != want.group {
 			continue
@@ -87,6 +88,13 @@ func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], o
 		}
 	}
 	return false
+}
+
+// tidy forgets a key that has run empty, if it is not to be expected again.
+func (s *shard[K, V]) tidy(n *node[K, V]) {
+	if s.pool.opts.ForgetEmpty && len(n.items) == 0 {
+		s.forget(n)
+	}
 }
 
 // sweep drops every item for which goes says so, and forgets empty keys.

@@ -104,4 +104,26 @@ const (
 	// maxRounds is how often a fetch asks again after the store handed out
 	// what cannot be used.
 	maxRounds = 8
+
+	// What the zero value of ServerCache means.
+	defaultMaxSessions    = 100_000
+	defaultServerMaxBytes = 256 << 20
+	defaultServerLifetime = 24 * time.Hour
+
+	// maxServerConfigs is how many *tls.Config a ServerCache knows by their
+	// address.
+	maxServerConfigs = 1024
+
+	// sessionOverhead is what a server's session takes in memory besides its
+	// encoding, and certificateFactor how many times its encoding a parsed
+	// certificate does, both in round figures.
+	sessionOverhead   = 1 << 10
+	certificateFactor = 4
+
+	// maxStoreCalls is how many calls of the store a ServerCache makes at a
+	// time. After maxLateCalls in a row that were too slow for a handshake
+	// nobody waits for another for storePause.
+	maxStoreCalls = 64
+	maxLateCalls  = 4
+	storePause    = time.Second
 )

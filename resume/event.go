@@ -144,7 +144,7 @@ func (c *core) event(e Event) {
 	if e.Session != nil {
 		e.Scope, e.Server = e.Session.s.key.domain.name, e.Session.s.key.name
 		switch e.Kind {
-		case TicketCaptured, SessionStored, SessionFetched:
+		case TicketCaptured, SessionStored, SessionFetched, HandshakeDone:
 		default:
 			e.Reason = e.Session.Reason()
 		}

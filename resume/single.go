@@ -17,8 +17,14 @@ type single struct{ handle *Session }
 // that is, nor with a client certificate that a scope can see (rule N25).
 //
 // The cache uses this handle: it offers nothing once the handle is released.
-// Of nil and of the zero Session it is a cache that keeps nothing.
-func (h *Session) ClientSessionCache() tls.ClientSessionCache { return single{h} }
+// Of nil, of the zero Session and of a server's session it is a cache that
+// keeps nothing.
+func (h *Session) ClientSessionCache() tls.ClientSessionCache {
+	if h != nil && h.s != nil && h.s.served != nil {
+		return single{}
+	}
+	return single{h}
+}
 
 // Get claims the session.
 func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {

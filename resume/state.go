@@ -25,6 +25,7 @@ type session struct {
 	over   *verdict  // which limit info.Expires comes from
 	birth  uint64    // the core's epoch when its handshake began
 	serial uint64    // order of receipt
+	served *served   // nil: a client's session
 
 	verdict atomic.Pointer[verdict]
 	refs    atomic.Int64

@@ -81,7 +81,7 @@ const (
 // known to have sent the ticket.
 func bucketOf(v *verdict) bucket {
 	switch {
-	case v == evicted || v == leasedEvicted:
+	case v == evicted || v == leasedEvicted || v == pushedOut:
 		return bucketEvicted
 	case v == stored:
 		return bucketStored

@@ -12,7 +12,7 @@ const (
 	Used                    // claimed, whether or not the server took it
 	Expired                 // its time is over, or the clock says not now
 	Failed                  // its connection or handshake failed, or it cannot be used
-	Removed                 // by Remove or Clear
+	Removed                 // by Remove or Clear, or on a server by a bound
 	Freed                   // nothing refers to it any more
 )
 
@@ -70,6 +70,9 @@ var (
 	removed = &verdict{status: Removed, reason: "removed"}
 	cleared = &verdict{status: Removed, reason: "cleared"}
 	closed  = &verdict{status: Removed, reason: "closed"}
+	// On the server nobody can use what a bound pushed out: only the pool
+	// finds a session by its ticket.
+	pushedOut = &verdict{status: Removed, reason: "evicted"}
 )
 
 // evicted is the verdict of a session that leaves the pool for want of room;

@@ -26,7 +26,7 @@ type Info struct {
 	ServerName string
 
 	// Endpoint is the address of the server that sent the session, with its
-	// port. Empty when unknown.
+	// port; on the server, of the client it was sent to. Empty when unknown.
 	Endpoint string
 
 	Version     uint16 // tls.VersionTLS13, ...
@@ -49,9 +49,17 @@ type Info struct {
 	// began (rule N11). Zero: not known.
 	FullHandshake time.Time
 
-	// LeafNotAfter is the end of the server certificate. crypto/tls does not
-	// resume beyond it. Zero: not known.
+	// Resumptions is how many resumptions since then led to it. Only a server's
+	// sessions count them.
+	Resumptions int
+
+	// LeafNotAfter is the end of the peer's certificate. crypto/tls does not
+	// resume beyond it. Zero: not known, or there is none.
 	LeafNotAfter time.Time
+
+	// ClientLeaf is the SHA-256 of the client's certificate in hex, in a
+	// server's session. Empty when the client showed none.
+	ClientLeaf string
 
 	EarlyData            bool // the ticket allows 0-RTT (QUIC only, rule T16)
 	ExtendedMasterSecret bool // RFC 7627, of interest below TLS 1.3

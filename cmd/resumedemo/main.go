@@ -3,6 +3,7 @@
 //	resumedemo                    the standard cache and this one side by side
 //	resumedemo dial host:port     dial a TLS server and say what resumed
 //	resumedemo sessions list      what a directory keeps for dial -store
+//	resumedemo serve              a server that says what becomes of sessions
 package main
 
 import (
@@ -21,6 +22,8 @@ func dispatch(args []string) error {
 		return serveChild(os.Stdin, os.Stdout)
 	case len(args) > 0 && args[0] == "dial":
 		return demo.Dial("resumedemo dial", args[1:], new(storeOptions))
+	case len(args) > 0 && args[0] == "serve":
+		return serveCommand(args[1:])
 	case len(args) > 0 && args[0] == "sessions":
 		return sessionsCommand(args[1:])
 	}

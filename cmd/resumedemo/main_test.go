@@ -191,7 +191,7 @@ func TestErrorsAreOneLineAndAStatus(t *testing.T) {
 		status int
 		args   []string
 	}{
-		{"no such command", 2, []string{"serve"}},
+		{"no such command", 2, []string{"listen"}},
 		{"no such flag", 2, []string{"-bursts"}},
 		{"no host", 2, []string{"dial"}},
 		{"no port", 2, []string{"dial", "localhost"}},

@@ -1,0 +1,133 @@
+package resume
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"time"
+
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// A stateless ticket, in the language of RFC 8446, Section 3:
+//
+//	struct {
+//	    uint64 expires;          /* milliseconds since 1970 */
+//	    opaque sealed[...];      /* a ticket.Record, sealed for that expiry */
+//	} SealedTicket;
+//
+// It opens in the context it was sealed in and in no other. The record holds no
+// ticket of its own but one zero byte.
+
+const sealedExpires = 8 // bytes
+
+var sealedTicket = []byte{0}
+
+// sendSealed makes a stateless ticket.
+func (c *serverCore) sendSealed(l *serverLink, context []byte, cs *tls.ConnectionState, state *tls.SessionState, d descent, now time.Time) []byte {
+	s := c.newServed(sealedTicket, state, cs, d, l, now)
+	defer s.release()
+	t, why := c.seal(context, state, s, now)
+	if why == nil {
+		s.served.free = true
+		s.name(t, state)
+		c.books.ledger.capture(s)
+	} else {
+		t = deadHandle()
+		s.name(t, state)
+		c.books.ledger.capture(s)
+		s.end(why)
+	}
+	c.sent(l, s)
+	return t
+}
+
+// name gives a session the ticket that was made of it. It is not known to
+// anybody yet.
+func (s *session) name(t []byte, state *tls.SessionState) {
+	named, _ := inspect(t, state, s.info.Version)
+	s.info.ID, s.info.Size = named.ID, named.Size
+}
+
+// seal makes the ticket of a session, or says why there is none.
+func (c *serverCore) seal(context []byte, state *tls.SessionState, s *session, now time.Time) ([]byte, *verdict) {
+	if why := s.unresumable(now); why != nil {
+		return nil, why
+	}
+	plain, err := recordOf(sealedTicket, state, s).MarshalBinary()
+	if err != nil {
+		return nil, handshakeError
+	}
+	defer clear(plain)
+	expires := s.info.Expires.Truncate(time.Millisecond)
+	sealed, err := c.keyring.Seal(string(context), "", expires, plain)
+	if err != nil {
+		return nil, handshakeError
+	}
+	t := append(binary.BigEndian.AppendUint64(nil, uint64(expires.UnixMilli())), sealed...)
+	if len(t) > maxTicketSize {
+		return nil, tooLarge
+	}
+	return t, nil
+}
+
+// openSealed is the opposite of sendSealed.
+func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
+	if len(identity) <= sealedExpires {
+		return nil, nil, missStranger
+	}
+	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(identity)))
+	plain, err := c.keyring.Open(string(context), "", expires, identity[sealedExpires:])
+	if err != nil {
+		return nil, nil, missStranger
+	}
+	defer clear(plain)
+	record := new(ticket.Record)
+	if record.UnmarshalBinary(plain) != nil { // another Go release wrote it
+		c.count(&c.books.ledger.unreadable)
+		return nil, nil, "unreadable"
+	}
+	s := c.revived(record, cs)
+	s.served.free = true
+	s.name(identity, record.State)
+	if why := s.lapsed(now); why != nil {
+		s.release()
+		return nil, nil, why.reason
+	}
+	return s, record.State, ""
+}
+
+// revived makes a session of a record, with one reference, and takes what this
+// layer added to the state off again.
+func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState) *session {
+	s := c.bare(cs.ServerName, cs.Version, live)
+	info, _ := inspect(r.Ticket, r.State, cs.Version)
+	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint
+	info.Received, info.FullHandshake = r.Received, r.FullHandshake
+	info.Resumptions, r.State.Extra = takeResumptions(r.State.Extra)
+	s.info = info
+	s.setExpiry(c.lifetime) // ours, which may be shorter than where it was made
+	if r.Expires.Before(s.info.Expires) {
+		s.info.Expires, s.over = r.Expires, overLifetime
+	}
+	return s
+}
+
+// How often a chain has resumed travels in SessionState.Extra, which other
+// layers leave alone (rule T12).
+var resumptionsPrefix = []byte("tlsresume\x00\x01resumptions")
+
+func resumptionsExtra(n int) []byte {
+	return binary.BigEndian.AppendUint64(bytes.Clone(resumptionsPrefix), uint64(n))
+}
+
+func takeResumptions(extra [][]byte) (n int, rest [][]byte) {
+	for _, e := range extra {
+		if number, ok := bytes.CutPrefix(e, resumptionsPrefix); ok && len(number) == 8 {
+			n = int(binary.BigEndian.Uint64(number))
+			continue
+		}
+		rest = append(rest, e)
+	}
+	return n, rest
+}

@@ -1,0 +1,314 @@
+package resume
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// A serverStore is the store of a ServerCache. A session is alone under a key
+// that only its handle leads to, so that to take it is to take that key.
+//
+// Handles look as those of sessions in memory do. Their check is made with the
+// keys of the SealedStore, which all servers of a fleet have, and the place in
+// the store is another HMAC of the same things.
+type serverStore struct {
+	core   *serverCore
+	sealed *SealedStore
+
+	shared singleflight.Group // of those who want one TLS 1.2 session
+
+	slots  chan struct{} // bounds the calls that run
+	late   atomic.Int32  // calls in a row that were too slow
+	paused atomic.Int64  // until when nobody waits for the store, in Unix nanoseconds
+}
+
+func newServerStore(c *serverCore, sealed *SealedStore) *serverStore {
+	if sealed == nil {
+		return nil
+	}
+	return &serverStore{core: c, sealed: sealed, slots: make(chan struct{}, maxStoreCalls)}
+}
+
+// handleNames are the check of a handle and its place, once for each key.
+func (s *serverStore) handleNames(context, random []byte) (checks [][]byte, places []string) {
+	both := s.sealed.keys.IndexesOf(
+		label("tlsresume server check", string(context), string(random)),
+		label("tlsresume server place", string(context), string(random)),
+	)
+	for _, name := range both[0] {
+		checks = append(checks, decoded(name)[:len(handle{})-handleRandom])
+	}
+	return checks, both[1]
+}
+
+// placeOf is where the session of a handle is, if it was made with one of the
+// keys in this context, and whether that is where it would be put now.
+func (s *serverStore) placeOf(context, identity []byte) (place string, current, ok bool) {
+	checks, places := s.handleNames(context, identity[:handleRandom])
+	for i, check := range checks {
+		if hmac.Equal(check, identity[handleRandom:]) {
+			return places[i], i == 0, true
+		}
+	}
+	return "", false, false
+}
+
+// send stores a session and returns its ticket. It reports false when the store
+// did not take it, and nothing is known of the session then: the ticket that
+// would have led to it, wherever it is, is not sent.
+func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionState, state *tls.SessionState, d descent, now time.Time) ([]byte, bool) {
+	t := new(handle)
+	s.name(t, cs, state)
+	checks, places := s.handleNames(context, t[:handleRandom])
+	if len(checks) == 0 {
+		return nil, false // an empty ring
+	}
+	copy(t[handleRandom:], checks[0])
+	if d.stored { // and this is its ticket
+		return t[:], true
+	}
+	of := s.core.newServed(t[:], state, cs, d, l, now)
+	defer of.release()
+	if of.unresumable(now) != nil {
+		return nil, false
+	}
+	where, err := s.put(l, places[0], t[:], state, of)
+	if err != nil {
+		return nil, false
+	}
+	of.filed.Store(where)
+	of.verdict.Store(stored)
+	s.core.books.ledger.capture(of)
+	s.core.books.ledger.move(of)
+	s.core.sent(l, of)
+	return t[:], true
+}
+
+// name chooses the random part of a handle as serverView.fill does.
+func (s *serverStore) name(t *handle, cs *tls.ConnectionState, state *tls.SessionState) {
+	rand.Read(t[:handleRandom])
+	if cs.Version >= tls.VersionTLS13 {
+		return
+	}
+	secret := secretOf(state)
+	defer clear(secret)
+	names := s.sealed.keys.Indexes(label("tlsresume server session", string(secret)))
+	if len(names) > 0 {
+		copy(t[:handleRandom], decoded(names[0]))
+	}
+}
+
+// decoded is what the keys made a name of.
+func decoded(name string) []byte {
+	b, _ := base64.RawURLEncoding.DecodeString(name)
+	return b
+}
+
+// put seals a session and puts it, within what a handshake may wait.
+func (s *serverStore) put(l *serverLink, place string, t []byte, state *tls.SessionState, of *session) (*filing, error) {
+	plain, err := recordOf(t, state, of).MarshalBinary()
+	if err != nil {
+		s.failed(of.key.name, "put", err)
+		return nil, err
+	}
+	defer clear(plain)
+	e := cache.Entry{ID: s.sealed.keys.ID(t), Expires: of.info.Expires.Truncate(time.Millisecond)}
+	if e.Value, err = s.sealed.keys.Seal(place, e.ID, e.Expires, plain); err != nil {
+		s.failed(of.key.name, "put", err)
+		return nil, err
+	}
+	_, err = s.call(l, of.key.name, "put", func(ctx context.Context) ([]cache.Entry, error) {
+		return nil, s.sealed.store.Put(ctx, place, e)
+	})
+	return &filing{place, e.ID}, err
+}
+
+// take takes the session at a place out of the store. It returns it with a
+// reference, or the reason why there is none. With stays, it is put back at
+// once, and those who want it at the same time share it.
+func (s *serverStore) take(l *serverLink, place string, stays bool, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
+	e, err := s.fetch(l, place, stays, cs.ServerName)
+	switch {
+	case errors.Is(err, cache.ErrMiss):
+		return nil, nil, missGone
+	case err != nil:
+		return nil, nil, "store"
+	}
+	c := s.core
+	record, err := s.sealed.open(place, e)
+	if err != nil || !hmac.Equal(record.Ticket, identity) {
+		c.count(&c.books.ledger.unreadable)
+		s.failed(cs.ServerName, "unreadable", err)
+		return nil, nil, "unreadable"
+	}
+	of := c.revived(record, cs)
+	c.books.ledger.fetch(of)
+	of.spoken.Store(announced) // when it was sent, here or elsewhere
+	switch why := of.lapsed(now); {
+	case why != nil:
+		of.end(why)
+		c.books.depart(of)
+		of.release()
+		return nil, nil, why.reason
+	case stays:
+		of.filed.Store(&filing{place, e.ID})
+		of.verdict.Store(stored)
+		c.books.ledger.move(of)
+		c.count(&c.books.ledger.shared)
+	default:
+		of.end(used)
+		c.books.depart(of)
+	}
+	return of, record.State, ""
+}
+
+// fetch takes the entry at a place.
+func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string) (cache.Entry, error) {
+	take := func() (any, error) {
+		entries, err := s.call(l, name, "take", func(ctx context.Context) ([]cache.Entry, error) {
+			entries, err := s.sealed.store.Take(ctx, place, 1)
+			if err == nil && stays {
+				err = s.sealed.store.Put(ctx, place, entries...)
+			}
+			return entries, err
+		})
+		if err == nil && len(entries) == 0 {
+			err = cache.ErrMiss
+		}
+		return entries, err
+	}
+	var got any
+	var err error
+	if stays {
+		got, err, _ = s.shared.Do(place, take)
+	} else {
+		got, err = take()
+	}
+	if err != nil {
+		return cache.Entry{}, err
+	}
+	return got.([]cache.Entry)[0], nil
+}
+
+// revoke deletes a session from the store, which then says whose it is: the
+// caller's, or of who used it.
+func (s *serverStore) revoke(of *session, v *verdict) bool {
+	where := of.filed.Load()
+	if !of.verdict.CompareAndSwap(stored, reclaiming) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
+	defer cancel()
+	mine, err := s.sealed.store.Delete(ctx, where.key, where.id)
+	if err != nil {
+		s.failed(of.key.name, "delete", err)
+		of.verdict.CompareAndSwap(reclaiming, stored)
+		return false
+	}
+	if !mine {
+		v = used
+	}
+	if !of.end(v) {
+		return false
+	}
+	s.core.books.depart(of)
+	return mine
+}
+
+// call makes a call of the store, and does not wait for it longer than a
+// handshake may: what comes later is lost. When several in a row are that slow,
+// nobody waits for the store for a while.
+func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Context) ([]cache.Entry, error)) ([]cache.Entry, error) {
+	began := time.Now()
+	patience := l.patience()
+	if patience <= 0 || began.UnixNano() < s.paused.Load() {
+		return nil, errStorePaused
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, s.slow(l, name, began, ctx.Err())
+	}
+	type answer struct {
+		entries []cache.Entry
+		err     error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		defer func() { <-s.slots }()
+		entries, err := f(ctx)
+		answered <- answer{entries, err}
+	}()
+	select {
+	case a := <-answered:
+		s.late.Store(0)
+		l.wait(time.Since(began))
+		if a.err != nil && !errors.Is(a.err, cache.ErrMiss) {
+			s.failed(name, verb, a.err)
+		}
+		return a.entries, a.err
+	case <-ctx.Done():
+		return nil, s.slow(l, name, began, ctx.Err())
+	}
+}
+
+var errStorePaused = errors.New("resume: the store was too slow just now")
+
+func (s *serverStore) slow(l *serverLink, name string, began time.Time, err error) error {
+	now := time.Now()
+	l.wait(now.Sub(began))
+	if s.late.Add(1) >= maxLateCalls {
+		s.paused.Store(now.Add(storePause).UnixNano())
+	}
+	s.failed(name, "slow", err)
+	return err
+}
+
+func (s *serverStore) failed(name, reason string, err error) {
+	s.core.books.storeFailed(serverKey{domain: s.core.domain, name: name}, reason, err)
+}
+
+// patience is how long the connection's handshake may still wait for the store.
+// It makes two calls: one that is not known may wait half the time for each.
+func (l *serverLink) patience() time.Duration {
+	if l == nil {
+		return takeDeadline / 2
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return takeDeadline - l.waited
+}
+
+func (l *serverLink) wait(d time.Duration) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waited += d
+}
+
+// recordOf is a session as it is kept outside the process.
+func recordOf(t []byte, state *tls.SessionState, of *session) *ticket.Record {
+	kept := *state
+	kept.Extra = append(state.Extra[:len(state.Extra):len(state.Extra)], resumptionsExtra(of.info.Resumptions))
+	return &ticket.Record{
+		Ticket: t, State: &kept,
+		Scope: of.key.domain.name, Server: of.key.name, ServerName: of.info.ServerName,
+		Endpoint: of.info.Endpoint, ALPN: of.info.ALPN,
+		Received: of.info.Received, Expires: of.info.Expires, FullHandshake: of.info.FullHandshake,
+	}
+}
