@@ -46,9 +46,9 @@ type post struct {
 	StoreKey  [32]byte // of the store
 }
 
-// A tally is what it says at the end: how many connections there were, how many
+// A census is what it says at the end: how many connections there were, how many
 // of them resumed, and how often the store failed it or was too slow.
-type tally struct{ Full, Resumed, Store int64 }
+type census struct{ Full, Resumed, Store int64 }
 
 func serveAt(text string, in io.Reader, out io.Writer) error {
 	var p post
@@ -68,11 +68,11 @@ func serveAt(text string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var seen tally
+	var seen census
 	go accept(listener, &seen)
 	fmt.Fprintln(out, inner.Addr())
 	io.Copy(io.Discard, in)
-	return json.NewEncoder(out).Encode(tally{
+	return json.NewEncoder(out).Encode(census{
 		atomic.LoadInt64(&seen.Full), atomic.LoadInt64(&seen.Resumed), int64(cache.Stats().StoreErrors),
 	})
 }
@@ -96,7 +96,7 @@ func (p *post) listener(cache *resume.ServerCache, inner net.Listener, base *tls
 }
 
 // accept echoes, and counts.
-func accept(listener net.Listener, seen *tally) {
+func accept(listener net.Listener, seen *census) {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -144,8 +144,8 @@ func startServer(t testing.TB, p post) *serverProcess {
 	return s
 }
 
-// end ends it and returns its tally.
-func (s *serverProcess) end(t testing.TB) (seen tally) {
+// end ends it and returns its census.
+func (s *serverProcess) end(t testing.TB) (seen census) {
 	t.Helper()
 	require.NoError(t, s.in.Close())
 	require.NoError(t, json.NewDecoder(s.out).Decode(&seen))

@@ -13,8 +13,8 @@ import (
 	"github.com/tlsresume/tlsresume/resume"
 )
 
-// peer runs a program of another TLS stack and returns what it printed.
-func peer(t testing.TB, stdin, name string, args ...string) string {
+// program runs a program of another TLS stack and returns what it printed.
+func program(t testing.TB, stdin, name string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -45,7 +45,7 @@ func TestOpenSSLClientsSessionFileIsGoodOnce(t *testing.T) {
 	eachInn(t, func(t *testing.T, kind innKind, n *inn, tls12 bool) {
 		dir := t.TempDir()
 		sclient := func(args ...string) (reused bool, out string) {
-			out = peer(t, request, "openssl", append([]string{
+			out = program(t, request, "openssl", append([]string{
 				"s_client", "-connect", n.Addr, "-servername", host, "-CAfile", n.caFile, "-verify_return_error", "-ign_eof",
 			}, args...)...)
 			reused = strings.Contains(out, "\nReused, TLSv1.")
@@ -84,7 +84,7 @@ func TestCurlResumesForEveryURLAfterTheFirst(t *testing.T) {
 			} else {
 				args = append(args, "--max-time", "10")
 			}
-			out := peer(t, "", "curl", append(args, url, url, url, url)...)
+			out := program(t, "", "curl", append(args, url, url, url, url)...)
 			require.Equal(t, 4, strings.Count(out, "resumed="), out)
 			switch got := n.handshakes(); protocol {
 			case "--http1.1":
@@ -100,7 +100,7 @@ func TestCurlResumesForEveryURLAfterTheFirst(t *testing.T) {
 
 func TestGnuTLSClientResumes(t *testing.T) {
 	eachInn(t, func(t *testing.T, _ innKind, n *inn, _ bool) {
-		out := peer(t, request, "gnutls-cli", "--resume", "--waitresumption", "--x509cafile", n.caFile,
+		out := program(t, request, "gnutls-cli", "--resume", "--waitresumption", "--x509cafile", n.caFile,
 			"--sni-hostname", host, "--verify-hostname", host, "--port", n.port(), "127.0.0.1")
 		require.Contains(t, out, "This is a resumed session", out)
 		require.Equal(t, []bool{false, true}, n.handshakes(), out)
@@ -134,7 +134,7 @@ const turn = (session) => new Promise((resolve, reject) => {
 
 func TestNodeClientResumes(t *testing.T) {
 	eachInn(t, func(t *testing.T, kind innKind, n *inn, tls12 bool) {
-		out := peer(t, "", "node", "-e", nodeClient, n.port(), n.caFile, "4")
+		out := program(t, "", "node", "-e", nodeClient, n.port(), n.caFile, "4")
 		got := "reused=false\nreused=true\nreused=true\nreused=true\n"
 		if kind.once && !tls12 {
 			got += "reused=false\n"
@@ -167,7 +167,7 @@ turn(first)
 
 func TestPythonClientResumes(t *testing.T) {
 	eachInn(t, func(t *testing.T, kind innKind, n *inn, tls12 bool) {
-		out := peer(t, "", "python3", "-c", pythonClient, n.port(), n.caFile, "4")
+		out := program(t, "", "python3", "-c", pythonClient, n.port(), n.caFile, "4")
 		got := "reused=False\nreused=True\nreused=True\nreused=True\n"
 		if kind.once && !tls12 {
 			got += "reused=False\n"

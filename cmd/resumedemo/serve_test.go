@@ -36,7 +36,10 @@ func startServe(t *testing.T, args ...string) *demoServer {
 	t.Cleanup(func() { s.cmd.Process.Kill(); s.cmd.Wait() })
 	s.out = bufio.NewReader(out)
 	line, err := s.out.ReadString('\n')
-	require.NoError(t, err, s.errs.String())
+	if err != nil {
+		s.cmd.Wait() // which has errs written to
+		require.NoError(t, err, s.errs.String())
+	}
 	var ok bool
 	s.addr, ok = strings.CutPrefix(strings.TrimSpace(line), "listening on ")
 	require.True(t, ok, line)
