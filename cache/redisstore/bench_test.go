@@ -204,3 +204,28 @@ func BenchmarkSession(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSharedPool has four processes, one after the other as in a deployment,
+// on one pool and with memory alone.
+func BenchmarkSharedPool(b *testing.B) {
+	f := newFleet(b)
+	share := func(redis string) float64 {
+		var sum done
+		for range 4 {
+			work := f.task(4, 8)
+			work.Redis = redis
+			got := start(b, work).end(b)
+			require.Zero(b, got.Failed)
+			sum.Connections += got.Connections
+			sum.Resumed += got.Resumed
+		}
+		return 100 * float64(sum.Resumed) / float64(sum.Connections)
+	}
+	for b.Loop() {
+		require.NoError(b, f.primary.client(b).FlushAll(background).Err())
+		b.ReportMetric(share(f.network.addr), "shared-%resumed")
+		b.ReportMetric(share(""), "separate-%resumed")
+	}
+	b.ReportMetric(0, "ns/op")
+	f.requireNoReuse(b)
+}

@@ -26,7 +26,7 @@ func startSentinel(t testing.TB, primary *server) (addr string) {
 bind 127.0.0.1
 dir %s
 sentinel monitor tickets 127.0.0.1 %d 1
-sentinel down-after-milliseconds tickets 300
+sentinel down-after-milliseconds tickets 1500
 sentinel failover-timeout tickets 3000
 `, port, dir, primary.port()), 0o600))
 	s := &server{addr: net.JoinHostPort("127.0.0.1", port), dir: dir, args: []string{conf, "--sentinel"}}

@@ -215,3 +215,19 @@ func TestOptionsThatMeanNothingAreRefused(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, "redisstore.Store(tlsresume)", newStore(t, client, redisstore.Options{}).String())
 }
+
+// Entries that are to survive and entries that are not do not mix: who finds
+// the other kind drops it, rather than take it for its own.
+func TestStoresOfTwoKindsShareNothing(t *testing.T) {
+	client, _ := fixture(t)
+	for _, pair := range [][2]redisstore.Options{{byDefault, onTheirWord}, {onTheirWord, byDefault}} {
+		one, two := newStore(t, client, pair[0]), newStore(t, client, pair[1])
+		put(t, one, "k", "a", "b")
+		require.Empty(t, drain(t, two, "k"))
+		require.Empty(t, drain(t, one, "k"))
+		put(t, one, "k", "a")
+		put(t, two, "k", "c")
+		require.Equal(t, []string{"c"}, drain(t, two, "k"))
+		require.Empty(t, names(t, client))
+	}
+}

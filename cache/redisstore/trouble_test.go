@@ -78,7 +78,7 @@ func (f *fleet) stock(t *testing.T) {
 
 // busy returns after some more connections were made.
 func (f *fleet) busy(t *testing.T) {
-	until := f.Identities.Counts().Connections + 48
+	until := f.Identities.Counts().Connections + 32
 	await(t, "more connections", func() bool { return f.Identities.Counts().Connections >= until })
 }
 
