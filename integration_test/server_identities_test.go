@@ -44,6 +44,7 @@ func TestAClientHelloWithFiveTicketsCostsOneLookUp(t *testing.T) {
 		held = keep.got
 		spent = append(spent, label(t, held))
 	}
+	n.settled(t)
 	good := spent[3] // the others have been used
 	stranger := append([]byte(nil), good...)
 	stranger[0] ^= 1
@@ -61,6 +62,7 @@ func TestAClientHelloWithFiveTicketsCostsOneLookUp(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []byte{22, 2}, []byte{answer[0], answer[5]}, "a ServerHello")
 
+	n.settled(t)
 	require.EqualValues(t, 1, store.takes.Load()-before)
 	require.Equal(t, []string{"stranger", "gone", "one-only", "one-only", "one-only"}, n.reasons(resume.SessionMissing))
 	keep := &offering{held: held}
