@@ -179,6 +179,14 @@ func (o *offering) Put(_ string, state *tls.ClientSessionState) {
 	}
 }
 
+// last is the newest it was given; nil: none.
+func (o *offering) last() *tls.ClientSessionState {
+	if len(o.got) == 0 {
+		return nil
+	}
+	return o.got[len(o.got)-1]
+}
+
 // firstData tells when a connection's first Read returns.
 type firstData struct {
 	net.Conn

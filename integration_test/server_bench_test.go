@@ -142,6 +142,6 @@ func (a *serverArm) handshake(b *testing.B, config *tls.Config, resumed bool) ti
 	require.Equal(b, resumed, conn.ConnectionState().DidResume)
 	near.Close()
 	server.Close()
-	a.held = keep.got[len(keep.got)-1]
+	a.held = keep.last()
 	return ended - began
 }

@@ -281,7 +281,7 @@ func TestOneServerProcessAcceptsATicketThatAllAreShown(t *testing.T) {
 		var all sync.WaitGroup
 		for _, server := range servers {
 			all.Go(func() {
-				if presented(t, server.Addr, client, &offering{held: keep.got}) {
+				if presented(t, server.Addr, client, &offering{offer: keep.last()}) {
 					accepted.Add(1)
 				}
 			})

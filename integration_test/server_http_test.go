@@ -42,7 +42,9 @@ func TestHTTPServersResumeOverTheListener(t *testing.T) {
 					protocol = "HTTP/2.0"
 				}
 				for turn := range 4 {
-					require.Equal(t, fmt.Sprintf("%s resumed=%t\n", protocol, turn > 0), getLine(t, n.Addr, config, h2))
+					got := getLine(t, n.Addr, config, h2)
+					n.settled(t)
+					require.Equal(t, fmt.Sprintf("%s resumed=%t\n", protocol, turn > 0), got)
 				}
 				requireServerBooks(t, n.cache)
 			})

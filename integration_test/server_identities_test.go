@@ -39,11 +39,12 @@ func TestAClientHelloWithFiveTicketsCostsOneLookUp(t *testing.T) {
 	var spent [][]byte
 	var held *tls.ClientSessionState
 	for range 4 {
-		keep := &offering{held: held}
+		keep := &offering{offer: held}
 		n.get(t, keep)
-		held = keep.got
+		held = keep.last()
 		spent = append(spent, label(t, held))
 	}
+	n.settled(t)
 	good := spent[3] // the others have been used
 	stranger := append([]byte(nil), good...)
 	stranger[0] ^= 1
@@ -61,9 +62,10 @@ func TestAClientHelloWithFiveTicketsCostsOneLookUp(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []byte{22, 2}, []byte{answer[0], answer[5]}, "a ServerHello")
 
+	n.settled(t)
 	require.EqualValues(t, 1, store.takes.Load()-before)
 	require.Equal(t, []string{"stranger", "gone", "one-only", "one-only", "one-only"}, n.reasons(resume.SessionMissing))
-	keep := &offering{held: held}
+	keep := &offering{offer: held}
 	require.True(t, n.get(t, keep), "the good one was not used up")
 }
 
@@ -108,7 +110,7 @@ func (n *inn) helloWith(t testing.TB, held *tls.ClientSessionState, tickets [][]
 	t.Helper()
 	client, server := tlstest.Pipe()
 	config := n.client.Clone()
-	config.ClientSessionCache = &offering{held: held}
+	config.ClientSessionCache = &offering{offer: held}
 	conn := tls.Client(client, config)
 	go conn.Handshake()
 	defer client.Close()

@@ -51,6 +51,7 @@ func TestOpenSSLClientsSessionFileIsGoodOnce(t *testing.T) {
 			reused = strings.Contains(out, "\nReused, TLSv1.")
 			require.NotEqual(t, reused, strings.Contains(out, "\nNew, TLSv1."), out)
 			require.Contains(t, out, "200 OK")
+			n.settled(t)
 			return reused, out
 		}
 		first, second := filepath.Join(dir, "1"), filepath.Join(dir, "2")
@@ -86,6 +87,7 @@ func TestCurlResumesForEveryURLAfterTheFirst(t *testing.T) {
 			}
 			out := program(t, "", "curl", append(args, url, url, url, url)...)
 			require.Equal(t, 4, strings.Count(out, "resumed="), out)
+			n.settled(t)
 			switch got := n.handshakes(); protocol {
 			case "--http1.1":
 				require.Equal(t, []bool{false, !tls12, !tls12, !tls12}, got, out)
@@ -102,6 +104,7 @@ func TestGnuTLSClientResumes(t *testing.T) {
 	eachInn(t, func(t *testing.T, _ innKind, n *inn, _ bool) {
 		out := program(t, request, "gnutls-cli", "--resume", "--waitresumption", "--x509cafile", n.caFile,
 			"--sni-hostname", host, "--verify-hostname", host, "--port", n.port(), "127.0.0.1")
+		n.settled(t)
 		require.Contains(t, out, "This is a resumed session", out)
 		require.Equal(t, []bool{false, true}, n.handshakes(), out)
 	})
@@ -135,6 +138,7 @@ const turn = (session) => new Promise((resolve, reject) => {
 func TestNodeClientResumes(t *testing.T) {
 	eachInn(t, func(t *testing.T, kind innKind, n *inn, tls12 bool) {
 		out := program(t, "", "node", "-e", nodeClient, n.port(), n.caFile, "4")
+		n.settled(t)
 		got := "reused=false\nreused=true\nreused=true\nreused=true\n"
 		if kind.once && !tls12 {
 			got += "reused=false\n"
@@ -168,6 +172,7 @@ turn(first)
 func TestPythonClientResumes(t *testing.T) {
 	eachInn(t, func(t *testing.T, kind innKind, n *inn, tls12 bool) {
 		out := program(t, "", "python3", "-c", pythonClient, n.port(), n.caFile, "4")
+		n.settled(t)
 		got := "reused=False\nreused=True\nreused=True\nreused=True\n"
 		if kind.once && !tls12 {
 			got += "reused=False\n"
@@ -195,15 +200,13 @@ func TestOurClientResumesWithOurServer(t *testing.T) {
 		}
 		counts := proxy.Identities.Counts()
 		require.EqualValues(t, resumed, n.cache.Stats().Resumed)
-		if slow := n.cache.Stats().StoreErrors; slow == 0 {
-			require.GreaterOrEqual(t, resumed, 16)
-			require.Equal(t, resumed, counts.Offered)
-		} else { // on a busy machine
-			require.LessOrEqual(t, resumed, counts.Offered)
-		}
+		require.LessOrEqual(t, resumed, counts.Offered)
 		if !tls12 {
 			requireNoReuse(t, proxy.Identities)
 		}
+		n.settled(t)
+		require.GreaterOrEqual(t, resumed, 16)
+		require.Equal(t, resumed, counts.Offered)
 	})
 }
 

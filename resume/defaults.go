@@ -115,10 +115,11 @@ const (
 	maxServerConfigs = 1024
 
 	// sessionOverhead is what a server's session takes in memory besides its
-	// encoding, and certificateFactor how many times its encoding a parsed
-	// certificate does, both in round figures.
+	// encoding, and certificateFactor how many times its encoding a session
+	// with parsed certificates does, both in round figures (measured: 975 bytes
+	// in all; 2.7 to 3.1 KB for a leaf of 361 to 564).
 	sessionOverhead   = 1 << 10
-	certificateFactor = 4
+	certificateFactor = 6
 
 	// maxStoreCalls is how many calls of the store a ServerCache makes at a
 	// time. After maxLateCalls in a row that were too slow for a handshake

@@ -15,7 +15,7 @@ import (
 	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
-// A server is resumedemo serve as a process of its own.
+// A demoServer is resumedemo serve as a process of its own.
 type demoServer struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -36,10 +36,7 @@ func startServe(t *testing.T, args ...string) *demoServer {
 	t.Cleanup(func() { s.cmd.Process.Kill(); s.cmd.Wait() })
 	s.out = bufio.NewReader(out)
 	line, err := s.out.ReadString('\n')
-	if err != nil {
-		s.cmd.Wait() // which has errs written to
-		require.NoError(t, err, s.errs.String())
-	}
+	require.NoError(t, err)
 	var ok bool
 	s.addr, ok = strings.CutPrefix(strings.TrimSpace(line), "listening on ")
 	require.True(t, ok, line)
