@@ -1,0 +1,59 @@
+// Bench measures the layer against what people would use instead, each command
+// all its arms side by side in one run: on a machine that others use, too, only
+// ratios from one run mean something.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/tlsresume/tlsresume/integration_test/benchmarks/report"
+)
+
+// A command registers its flags and returns what runs once they are parsed.
+type command struct {
+	name, about string
+	setup       func(flags *flag.FlagSet) func(results *report.File) error
+}
+
+var commands = []command{
+	{"pool", "take and put of cache.Pool against other structures", poolCommand},
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) (err error) {
+	if len(args) == 0 {
+		return usage()
+	}
+	for _, c := range commands {
+		if c.name != args[0] {
+			continue
+		}
+		flags := flag.NewFlagSet("bench "+c.name, flag.ExitOnError)
+		path := flags.String("results", "", "append the results to this `file`, as lines of JSON")
+		measure := c.setup(flags)
+		flags.Parse(args[1:])
+		results, err := report.Append(*path, args)
+		if err != nil {
+			return err
+		}
+		defer results.Close()
+		return measure(results)
+	}
+	return usage()
+}
+
+func usage() error {
+	text := "usage: bench command [flags]\n"
+	for _, c := range commands {
+		text += fmt.Sprintf("\n  %-8s %s", c.name, c.about)
+	}
+	return fmt.Errorf("%s", text)
+}

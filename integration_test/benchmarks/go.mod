@@ -1,0 +1,11 @@
+module github.com/tlsresume/tlsresume/integration_test/benchmarks
+
+go 1.26.6
+
+require (
+	github.com/hashicorp/golang-lru/v2 v2.0.7
+	github.com/maypok86/otter/v2 v2.4.0
+	github.com/tlsresume/tlsresume v0.0.0
+)
+
+replace github.com/tlsresume/tlsresume => ../..
