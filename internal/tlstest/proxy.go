@@ -1,6 +1,7 @@
 package tlstest
 
 import (
+	"bufio"
 	"encoding/binary"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ type Proxy struct {
 
 	listener net.Listener
 	target   string
+	hold     func()        // nil, or called when the first bytes of a connection have come
 	places   chan struct{} // one for each connection under way to the target
 	mu       sync.Mutex    // guards conns
 	conns    map[net.Conn]bool
@@ -25,6 +27,14 @@ type Proxy struct {
 // connections reach the target at a time, the others wait: some servers serve
 // one after the other and let few wait.
 func NewProxy(target string, parallel int) (*Proxy, error) {
+	return NewHoldingProxy(target, parallel, nil)
+}
+
+// NewHoldingProxy is NewProxy with a function that each connection waits for
+// when its ClientHello has come, before any of it is passed on. A Gate's Wait
+// lets clients that dial at the same time choose their tickets before the first
+// of them gets an answer, which only on loopback could come earlier.
+func NewHoldingProxy(target string, parallel int, hold func()) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -34,6 +44,7 @@ func NewProxy(target string, parallel int) (*Proxy, error) {
 		Identities: new(Identities),
 		listener:   listener,
 		target:     target,
+		hold:       hold,
 		places:     make(chan struct{}, parallel),
 		conns:      make(map[net.Conn]bool),
 	}
@@ -68,6 +79,13 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client net.Conn) {
 	defer p.close(client)
+	hello := bufio.NewReader(client)
+	if p.hold != nil {
+		if _, err := hello.Peek(1); err != nil {
+			return
+		}
+		p.hold()
+	}
 	p.places <- struct{}{}
 	defer func() { <-p.places }()
 	server, err := net.Dial("tcp", p.target)
@@ -82,7 +100,7 @@ func (p *Proxy) serve(client net.Conn) {
 		close(back)
 	}()
 	sniffer := &sniffer{presenter: p.Identities.Connection()}
-	io.Copy(io.MultiWriter(sniffer, server), client)
+	io.Copy(io.MultiWriter(sniffer, server), hello)
 	closeWrite(server)
 	<-back
 }
