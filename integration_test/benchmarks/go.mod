@@ -8,4 +8,6 @@ require (
 	github.com/tlsresume/tlsresume v0.0.0
 )
 
+require golang.org/x/sync v0.24.0 // indirect
+
 replace github.com/tlsresume/tlsresume => ../..

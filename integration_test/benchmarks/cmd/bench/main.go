@@ -19,6 +19,8 @@ type command struct {
 
 var commands = []command{
 	{"pool", "take and put of cache.Pool against other structures", poolCommand},
+	{"handshakes", "how many connections resume, and what they cost, against real servers", handshakesCommand},
+	{serversCommandName, "the servers of handshakes, which starts them itself", serversCommand},
 }
 
 func main() {
