@@ -20,6 +20,7 @@ type command struct {
 var commands = []command{
 	{"pool", "take and put of cache.Pool against other structures", poolCommand},
 	{"handshakes", "how many connections resume, and what they cost, against real servers", handshakesCommand},
+	{"cost", "one percent of a resumed handshake: what the layer adds to it", costCommand},
 	{serversCommandName, "the servers of handshakes, which starts them itself", serversCommand},
 }
 
