@@ -34,7 +34,7 @@ type costResult struct {
 	Us       float64 `json:"cpu_us"`        // CPU time for a connection, median of the blocks
 	ClientUs float64 `json:"client_us"`     // the client's part of it
 	Allocs   float64 `json:"allocs"`        // for a connection, client and server
-	AA       float64 `json:"aa"` // Ratio of the second standard arm, of this attempt
+	AA       float64 `json:"aa"`            // Ratio of the second standard arm, of this attempt
 	Attempts int     `json:"attempts"`
 	Valid    bool    `json:"valid"` // AA is near enough to 1
 }
