@@ -21,6 +21,7 @@ var commands = []command{
 	{"pool", "take and put of cache.Pool against other structures", poolCommand},
 	{"handshakes", "how many connections resume, and what they cost, against real servers", handshakesCommand},
 	{"cost", "one percent of a resumed handshake: what the layer adds to it", costCommand},
+	{"micro", "single operations: inspect, seal, open, records, the directory store", microCommand},
 	{serversCommandName, "the servers of handshakes, which starts them itself", serversCommand},
 }
 
