@@ -23,6 +23,7 @@ const (
 	TLSConfig = "TLSConfig"
 	Dialer    = "Dialer"
 	Stored    = "Dialer+dirstore"
+	Near      = "Dialer+dirstore, near" // with NearTickets
 )
 
 // An Arm makes clients. Each has a cache of its own, which is empty; dir is an
@@ -46,7 +47,8 @@ var All = []Arm{
 	{Name: Dialer, Ours: true, New: func(config *tls.Config, _ string) (*Client, error) {
 		return bound(new(resume.ClientCache), config), nil
 	}},
-	{Name: Stored, Ours: true, New: stored},
+	{Name: Stored, Ours: true, New: stored(0)},
+	{Name: Near, Ours: true, New: stored(perServer)},
 }
 
 // A Conn is what a *tls.Conn and a *resume.Conn have in common.
@@ -107,17 +109,20 @@ func bound(cache *resume.ClientCache, config *tls.Config) *Client {
 	}
 }
 
-// stored is a resume.Dialer whose sessions are in a directory.
-func stored(config *tls.Config, dir string) (*Client, error) {
-	store, err := dirstore.Open(dir, dirstore.Options{})
-	if err != nil {
-		return nil, err
+// stored is a resume.Dialer whose sessions are in a directory, but for so many
+// of each server.
+func stored(near int) func(*tls.Config, string) (*Client, error) {
+	return func(config *tls.Config, dir string) (*Client, error) {
+		store, err := dirstore.Open(dir, dirstore.Options{})
+		if err != nil {
+			return nil, err
+		}
+		var key [32]byte
+		rand.Read(key[:])
+		keys, err := ticket.NewKeyring(key)
+		if err != nil {
+			return nil, err
+		}
+		return bound(&resume.ClientCache{Store: resume.Seal(store, keys), NearTickets: near}, config), nil
 	}
-	var key [32]byte
-	rand.Read(key[:])
-	keys, err := ticket.NewKeyring(key)
-	if err != nil {
-		return nil, err
-	}
-	return bound(&resume.ClientCache{Store: resume.Seal(store, keys)}, config), nil
 }

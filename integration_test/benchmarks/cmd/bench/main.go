@@ -22,6 +22,7 @@ var commands = []command{
 	{"handshakes", "how many connections resume, and what they cost, against real servers", handshakesCommand},
 	{"cost", "one percent of a resumed handshake: what the layer adds to it", costCommand},
 	{"micro", "single operations: inspect, seal, open, records, the directory store", microCommand},
+	{"plot", "the plots and tables of docs/performance.md, from a results file", plotCommand},
 	{serversCommandName, "the servers of handshakes, which starts them itself", serversCommand},
 }
 

@@ -57,14 +57,7 @@ func handshakeVerdicts(results []handshakeResult) (verdicts []verdict) {
 
 func armVerdicts(results []handshakeResult, server, arm string) (verdicts []verdict) {
 	where := arm + ", " + server
-	find := func(workload, arm string) *handshakeResult {
-		for i := range results {
-			if r := &results[i]; r.Server == server && r.Workload == workload && r.Arm == arm {
-				return r
-			}
-		}
-		return nil
-	}
+	find := func(workload, arm string) *handshakeResult { return resultOf(results, server, workload, arm) }
 	add := func(target string, got float64, atMost bool, bound float64) {
 		verdicts = append(verdicts, verdict{target, where, got, atMost, bound})
 	}
@@ -88,7 +81,7 @@ func armVerdicts(results []handshakeResult, server, arm string) (verdicts []verd
 			add(workload+": handshakes to warm up", float64(r.Warming)/float64(r.Passes), true, peak)
 		}
 	}
-	if arm != clients.Dialer && arm != clients.Stored {
+	if arm == clients.Plugged || arm == clients.TLSConfig {
 		return verdicts // nobody can read for a connection that is not ours
 	}
 	if r := find(unread1, arm); r != nil {
