@@ -72,12 +72,13 @@ const (
 )
 
 const style = `<style>
-text { font: 11px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
+text { font: 11px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328;
+paint-order: stroke; stroke: #ffffff; stroke-width: 3px }
 .title { font-size: 15px; font-weight: 600 } .head { font-weight: 600 } .dim { fill: #59636e }
 .page { fill: #ffffff } .grid { stroke: #d1d9e0 } .mark { stroke: #1f2328; stroke-dasharray: 3 2 }
 .c0 { fill: #2f6fd0 } .c1 { fill: #d9730d } .c2 { fill: #8c959f }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 } .dim { fill: #9198a1 } .page { fill: #0d1117 } .grid { stroke: #3d444d }
+text { fill: #e6edf3; stroke: #0d1117 } .dim { fill: #9198a1 } .page { fill: #0d1117 } .grid { stroke: #3d444d }
 .mark { stroke: #e6edf3 } .c0 { fill: #4f8ff0 } .c1 { fill: #f0883e } .c2 { fill: #7d8590 }
 }
 </style>

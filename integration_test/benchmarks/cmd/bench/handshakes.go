@@ -18,6 +18,7 @@ type handshakeRun struct {
 	rounds, passes         int
 	server, workload, arms string
 	dir                    string
+	hold                   bool
 	profiles               profiles
 }
 
@@ -56,6 +57,7 @@ func handshakesCommand(flags *flag.FlagSet) func(*report.File) error {
 	flags.StringVar(&r.workload, "workload", "", "these `workloads` alone, with semicolons between")
 	flags.StringVar(&r.arms, "arms", "", "these `arms` alone, with commas between")
 	flags.StringVar(&r.dir, "dir", "", "`directory` for what the store keeps; empty: a temporary one")
+	flags.BoolVar(&r.hold, "hold", true, "answer a burst when all of it has come; false: as fast as loopback is")
 	r.profiles.flags(flags)
 	return r.run
 }
@@ -128,7 +130,7 @@ func (r *handshakeRun) measure(servers *peers.Peers, server peers.Server, w *wor
 		if r.arms != "" && !slices.Contains(strings.Split(r.arms, ","), arm.Name) || w.warm > 0 && !arm.Ours {
 			continue
 		}
-		turns = append(turns, &turn{arm: arm, servers: servers, server: server, workload: w})
+		turns = append(turns, &turn{arm: arm, servers: servers, server: server, workload: w, hold: r.hold})
 	}
 	for pass := range r.passes {
 		for i := range turns {

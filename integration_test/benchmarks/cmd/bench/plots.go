@@ -66,7 +66,7 @@ func charts(m *measured) map[string]*plot.Chart {
 
 // plottedArms leaves out those that would look like another: golang-lru and
 // otter like the standard LRU, TLSConfig like the plugged way.
-var plottedArms = []string{clients.Standard, clients.Naive, clients.Plugged, clients.Dialer, clients.Stored}
+var plottedArms = []string{clients.Standard, clients.Naive, clients.Plugged, clients.Dialer, clients.Stored, clients.Near}
 
 var serverTitles = map[string]string{"go": "a Go server", "nginx": "nginx", "openssl": "openssl s_server"}
 

@@ -25,6 +25,7 @@ type turn struct {
 	servers  *peers.Peers
 	server   peers.Server
 	workload *workload
+	hold     bool // answers, until all of a burst have come
 
 	resumed, reused, warming, passes int
 	cpu, allocs                      []float64
@@ -91,7 +92,7 @@ func (t *turn) warm(ctx context.Context, client *clients.Client) error {
 func (t *turn) burst(ctx context.Context, client *clients.Client, n, made int) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if n > 1 {
+	if n > 1 && t.hold {
 		if err := t.servers.Expect(t.server.Name, n); err != nil {
 			return err
 		}

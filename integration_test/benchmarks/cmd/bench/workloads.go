@@ -31,7 +31,7 @@ const (
 // planned makes the workloads, of so many rounds: 20 is what docs/performance.md
 // has.
 func planned(rounds int) []workload {
-	ramp := slices.Repeat([]int{1, 2, 4, 8, 16, 32, peak, 32, 16, 8, 4, 2, 1}, max(1, rounds/7))
+	ramp := slices.Repeat([]int{1, 2, 4, 8, 16, 32, peak, 32, 16, 8, 4, 2, 1}, max(1, rounds/6))
 	spike := slices.Repeat(append(slices.Repeat([]int{1}, singleBurst), peak), max(1, rounds/3))
 	return []workload{
 		{name: parallel1, bursts: slices.Repeat([]int{1}, 10*rounds)},
