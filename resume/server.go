@@ -169,8 +169,11 @@ func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke b
 // end, nor that it has new keys for Encrypted Client Hello, which it sends
 // along.
 func serversFault(err error) bool {
+	if err == nil {
+		return false // the usual case, before errors.As costs an allocation
+	}
 	var rejected *tls.ECHRejectionError
-	return err != nil && !isTimeout(err) && !errors.Is(err, context.Canceled) &&
+	return !isTimeout(err) && !errors.Is(err, context.Canceled) &&
 		!errors.Is(err, net.ErrClosed) && !errors.As(err, &rejected)
 }
 
