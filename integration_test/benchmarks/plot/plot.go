@@ -174,25 +174,33 @@ func (p *page) column(groups []Group, x, top int) {
 		p.printf(`<line class="grid" x1="%d" y1="%d" x2="%d" y2="%d"/>`+"\n", at, top+headStep-6, at, bottom)
 		p.text(at, bottom+14, "dim", "middle", fmt.Sprintf(c.Tick, tick))
 	}
-	y := top
-	for _, g := range groups {
-		p.text(x, y+14, "head", "start", g.Name)
-		y += headStep
-		for _, bar := range g.Bars {
-			p.bar(bar, x, y)
-			y += barStep
-		}
-		y += groupGap
-	}
+	p.bars(groups, x, top, p.bar)
 	if c.MarkName != "" {
 		at := x + labelWidth + p.scale(c.Mark)
 		p.printf(`<line class="mark" x1="%d" y1="%d" x2="%d" y2="%d"/>`+"\n", at, top+headStep-6, at, bottom)
 		p.text(at, top+headStep-9, "dim", "middle", c.MarkName)
 	}
+	p.bars(groups, x, top, p.words) // on top of everything
+	y := top
+	for _, g := range groups {
+		p.text(x, y+14, "head", "start", g.Name)
+		y += columnHeight([]Group{g})
+	}
+}
+
+// bars draws something for each bar.
+func (p *page) bars(groups []Group, x, y int, draw func(bar Bar, x, y int)) {
+	for _, g := range groups {
+		y += headStep
+		for _, bar := range g.Bars {
+			draw(bar, x, y)
+			y += barStep
+		}
+		y += groupGap
+	}
 }
 
 func (p *page) bar(bar Bar, x, y int) {
-	p.text(x+labelWidth-8, y+10, "", "end", bar.Label)
 	from, sum := p.scale(p.chart.From), p.chart.From
 	for _, part := range bar.Parts {
 		sum += part.Value
@@ -201,7 +209,15 @@ func (p *page) bar(bar Bar, x, y int) {
 			part.Colour, x+labelWidth+from, y, max(to-from, 0), barHeight)
 		from = max(from, to)
 	}
-	p.text(x+labelWidth+from+6, y+10, "", "start", bar.Text)
+}
+
+func (p *page) words(bar Bar, x, y int) {
+	sum := p.chart.From
+	for _, part := range bar.Parts {
+		sum += part.Value
+	}
+	p.text(x+labelWidth-8, y+10, "", "end", bar.Label)
+	p.text(x+labelWidth+p.scale(sum)+6, y+10, "", "start", bar.Text)
 }
 
 // scale is where a value is, in pixels from the left of the plot.

@@ -93,7 +93,17 @@ func costChart(results []costResult) *plot.Chart {
 	c := &plot.Chart{
 		Title:    "CPU of a resumed connection",
 		Subtitle: "client and server together, to that with the standard LRU",
-		From:     0.98, To: 1.06, Ticks: []float64{0.98, 1, 1.02, 1.04, 1.06}, Tick: "%.2f", Mark: maxCost, MarkName: "target",
+		From:     0.98, Tick: "%.2f", Mark: maxCost, MarkName: "target",
+	}
+	for _, r := range results {
+		c.To = max(c.To, r.Ratio)
+	}
+	for tick := 98; ; tick += 2 { // per cent
+		c.Ticks = append(c.Ticks, float64(tick)/100)
+		if float64(tick)/100 >= c.To {
+			c.To = float64(tick) / 100
+			break
+		}
 	}
 	grouped(c, results, func(r *costResult) (string, *plot.Bar) {
 		colour := plot.Blue
@@ -120,11 +130,16 @@ func poolChart(results []poolResult) *plot.Chart {
 	c.Ticks = plot.Ticks(most)
 	c.To = c.Ticks[len(c.Ticks)-1]
 	grouped(c, results, func(r *poolResult) (string, *plot.Bar) {
-		return r.Load + " keys", &plot.Bar{
+		return poolTitles[r.Load], &plot.Bar{
 			Label: r.Arm, Text: fmt.Sprintf("%.2f", r.AtList), Parts: []plot.Part{{Value: r.AtList, Colour: ourColour(r.Arm == "pool")}},
 		}
 	})
 	return c
+}
+
+var poolTitles = map[string]string{
+	"10k": "10 000 keys", "10k-evicting": "10 000 keys, room for half",
+	"1M": "1 000 000 keys", "1M-evicting": "1 000 000 keys, room for half", "hot": "one key",
 }
 
 func memoryChart(results []memoryShown) *plot.Chart {

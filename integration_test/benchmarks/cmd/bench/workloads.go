@@ -46,10 +46,3 @@ func planned(rounds int) []workload {
 		{name: spikeWarm, bursts: spike, warm: peak},
 	}
 }
-
-func (w *workload) connections() (n int) {
-	for _, burst := range w.bursts {
-		n += burst
-	}
-	return n
-}
