@@ -23,7 +23,7 @@ const (
 	TLSConfig = "TLSConfig"
 	Dialer    = "Dialer"
 	Stored    = "Dialer+dirstore"
-	Near      = "dirstore, near" // the same with NearTickets
+	Near      = "dirstore+near" // the same with NearTickets
 )
 
 // An Arm makes clients. Each has a cache of its own, which is empty; dir is an

@@ -102,3 +102,15 @@ func TestVerdictsFallShortWhenTheyShould(t *testing.T) {
 		require.Equal(t, row.short, short, row.why)
 	}
 }
+
+func TestPoolVerdictsCompareOnlyThePool(t *testing.T) {
+	verdicts := poolVerdicts([]poolResult{
+		{Load: "10k", Arm: "pool", AtList: 1.9, AtOtter: 1, Allocs: 0.001},
+		{Load: "10k", Arm: "otter", AtList: 1, AtOtter: 1, Allocs: 3},
+		{Load: "hot", Arm: "pool", AtList: 0.9, AtOtter: 4},
+	})
+	require.Len(t, verdicts, 3)
+	require.False(t, verdicts[0].passed())
+	require.True(t, verdicts[1].passed())
+	require.True(t, verdicts[2].passed())
+}

@@ -229,11 +229,14 @@ func (r *microRun) store(files int) error {
 		takes = append(takes, float64(taken.Sub(began).Nanoseconds()))
 		puts = append(puts, float64(time.Since(taken).Nanoseconds()))
 	}
-	for name, took := range map[string][]float64{"take": takes, "put": puts} {
-		slices.Sort(took)
+	for _, call := range []struct {
+		name string
+		took []float64
+	}{{"take", takes}, {"put", puts}} {
+		slices.Sort(call.took)
 		if err := r.write(microResult{
-			Bench: "micro", Name: fmt.Sprintf("dirstore %s, %d files, p50", name, files),
-			Ns: report.Median(took), P99: took[(len(took)-1)*99/100],
+			Bench: "micro", Name: fmt.Sprintf("dirstore %s, %d files, p50", call.name, files),
+			Ns: report.Median(call.took), P99: call.took[(len(call.took)-1)*99/100],
 		}); err != nil {
 			return err
 		}

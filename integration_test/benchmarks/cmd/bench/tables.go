@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tlsresume/tlsresume/integration_test/benchmarks/clients"
@@ -207,7 +208,7 @@ func memoryTable(results []memoryShown) string {
 // verdictsTable has the targets that were met, or those that were not.
 func verdictsTable(m *measured, met bool) string {
 	t := newTable(2, "target", "where", "to be", "is")
-	for _, v := range append(handshakeVerdicts(m.handshakes), costVerdicts(m.costs)...) {
+	for _, v := range slices.Concat(handshakeVerdicts(m.handshakes), costVerdicts(m.costs), poolVerdicts(m.pools)) {
 		if v.passed() != met {
 			continue
 		}

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
+	"github.com/tlsresume/tlsresume/integration_test/benchmarks/arms"
 	"github.com/tlsresume/tlsresume/integration_test/benchmarks/clients"
 )
 
@@ -89,6 +91,24 @@ func armVerdicts(results []handshakeResult, server, arm string) (verdicts []verd
 	}
 	if r, without := find(unread64, arm), find(parallel64, arm); r != nil && without != nil {
 		add(unread64+": resumed, of that without", r.rate()/without.rate(), false, 0.99)
+	}
+	return verdicts
+}
+
+// poolVerdicts are those of the pool's loads; one key is said as it is.
+func poolVerdicts(results []poolResult) (verdicts []verdict) {
+	bounds := map[string]struct{ list, otter float64 }{
+		"10k": {2, 0.95}, "10k-evicting": {2, 1.3}, "1M": {1.8, 0.95}, "1M-evicting": {1.8, 1.3},
+	}
+	for _, r := range results {
+		bound, ok := bounds[r.Load]
+		if !ok || r.Arm != arms.Pool {
+			continue
+		}
+		verdicts = append(verdicts,
+			verdict{"pool: times as fast as a mutex and a list", r.Load, r.AtList, false, bound.list},
+			verdict{"pool: times as fast as otter", r.Load, r.AtOtter, false, bound.otter},
+			verdict{"pool: allocations", r.Load, math.Round(r.Allocs), true, 0})
 	}
 	return verdicts
 }
