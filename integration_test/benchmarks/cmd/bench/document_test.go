@@ -27,6 +27,9 @@ func TestDocsComeFromTheResultsFile(t *testing.T) {
 	plots, err := filepath.Glob(filepath.Join(dir, "*.svg"))
 	require.NoError(t, err)
 	require.NotEmpty(t, plots)
+	kept, err := filepath.Glob(docs + "performance/*.svg")
+	require.NoError(t, err)
+	require.Len(t, kept, len(plots), "plots of results that are not there")
 	for _, plot := range plots {
 		svg := read(t, plot)
 		require.Equal(t, read(t, docs+"performance/"+filepath.Base(plot)), svg, plot)
