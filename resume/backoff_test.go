@@ -191,3 +191,10 @@ func TestDeadRawConnectionCostsNoTicketAndNoTrust(t *testing.T) {
 	}
 	require.True(t, p.bound(t, scope, true).ConnectionState().DidResume)
 }
+
+// Every resumed handshake is judged, and nearly all of them succeed.
+func TestJudgingASuccessAllocatesNothing(t *testing.T) {
+	fault := false
+	require.Zero(t, testing.AllocsPerRun(100, func() { fault = fault || serversFault(nil) }))
+	require.False(t, fault)
+}

@@ -251,3 +251,23 @@ func (f *fleet) count(kind EventKind, reason string) (n int) {
 	}
 	return n
 }
+
+// A ticket that comes while a handshake asks the store in vain is as good as
+// one from there.
+func TestHandshakeUsesWhatCameWhileTheStoreHadNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		c := f.nearby(t, 4)
+		unread := p.bound(t, c.Scope("tenant"), false)
+		time.Sleep(time.Second) // the server is busy, and a refill found nothing
+		f.shelf.slow("take", 10*time.Millisecond)
+		go func() {
+			time.Sleep(5 * time.Millisecond)
+			exchange(t, unread)
+		}()
+		require.True(t, p.bound(t, c.Scope("tenant"), false).ConnectionState().DidResume)
+		require.Zero(t, p.seen.Counts().Reused)
+		time.Sleep(time.Second) // the refill behind it
+		checkStats(t, c)
+	})
+}

@@ -91,15 +91,17 @@ func (q *search) look() (item cache.Item[*session], ok bool) {
 	return item, ok
 }
 
-// lookFurther looks again after each fetch from the store that brought
-// anything, until the patience of a handshake is over. If what came is of no
-// use here, more of it would not be either.
+// lookFurther looks again after each fetch from the store, until one brought
+// nothing or the patience of a handshake is over. It looks after that one, too:
+// what others fetched for all, or received, may have come behind the last look.
+// If what came is of no use here, more of it would not be either.
 func (q *search) lookFurther() (item cache.Item[*session], ok bool) {
 	vault := q.core.vault
 	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
 	defer cancel()
 	defer vault.queueUp(q.key)()
-	for !ok && vault.fetch(ctx, q.key, q.view, q.fetched) {
+	for more := true; more && !ok; {
+		more = vault.fetch(ctx, q.key, q.view, q.fetched)
 		q.fetched = nil
 		if item, ok = q.look(); !ok && (q.missing != "none" && q.missing != leased.reason || q.apart()) {
 			break

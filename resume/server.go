@@ -185,8 +185,11 @@ func (c *core) doubt(s *session, err error) {
 // the server: not that somebody's patience was at an end, nor that it has new
 // keys for Encrypted Client Hello, which it sends along.
 func serversFault(err error) bool {
+	if err == nil {
+		return false // the usual case, before errors.As costs an allocation
+	}
 	var rejected *tls.ECHRejectionError
-	return err != nil && !isTimeout(err) && !errors.Is(err, context.Canceled) &&
+	return !isTimeout(err) && !errors.Is(err, context.Canceled) &&
 		!errors.Is(err, net.ErrClosed) && !errors.As(err, &rejected)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tlsresume/tlsresume/internal/cputime"
 	"github.com/tlsresume/tlsresume/internal/demo"
 	"github.com/tlsresume/tlsresume/resume"
 )
@@ -143,7 +144,7 @@ func compare(s *servers, config *tls.Config) (*report, error) {
 
 // measure runs the bursts, one after the other.
 func (w *workload) measure(c client) (result, error) {
-	began := processCPU()
+	began := cputime.Process()
 	var resumed atomic.Int64
 	for range w.rounds {
 		n, err := w.burst(c)
@@ -155,7 +156,7 @@ func (w *workload) measure(c client) (result, error) {
 	n := w.parallel * w.rounds
 	return result{
 		Cache: c.name(), Connections: n, Resumed: int(resumed.Load()), Captured: c.captured(),
-		CPU: float64((processCPU() - began).Nanoseconds()) / 1000 / float64(n),
+		CPU: float64((cputime.Process() - began).Nanoseconds()) / 1000 / float64(n),
 	}, nil
 }
 

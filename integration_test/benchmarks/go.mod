@@ -7,11 +7,9 @@ require (
 	github.com/maypok86/otter/v2 v2.4.0
 	github.com/stretchr/testify v1.12.1
 	github.com/tlsresume/tlsresume v0.0.0
+	golang.org/x/sync v0.24.0
 )
 
-require (
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/sync v0.24.0 // indirect
-)
+require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
 replace github.com/tlsresume/tlsresume => ../..

@@ -65,9 +65,9 @@ type Faulty struct {
 // NewFaulty starts one. Until told otherwise it is a Proxy.
 func NewFaulty(target string, parallel int) (*Faulty, error) {
 	f := new(Faulty)
-	proxy, err := newProxy("127.0.0.1:0", target, parallel, new(Identities), func(client, server net.Conn, seen io.Writer) {
+	proxy, err := started(newProxy("127.0.0.1:0", target, parallel, new(Identities), func(client, server net.Conn, seen io.Writer) {
 		f.trial().relay(client, server, seen)
-	})
+	}))
 	f.Proxy = proxy
 	return f, err
 }

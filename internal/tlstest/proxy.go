@@ -1,6 +1,7 @@
 package tlstest
 
 import (
+	"bufio"
 	"encoding/binary"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ type Proxy struct {
 
 	listener net.Listener
 	relay    relay
+	hold     func()        // nil, or called when the first bytes of a connection have come
 	places   chan struct{} // one for each connection under way to the target
 	mu       sync.Mutex    // guards target and conns
 	target   string
@@ -36,7 +38,20 @@ func NewProxy(target string, parallel int) (*Proxy, error) {
 // NewProxyAt is NewProxy at an address, for protocols that name ports, with
 // Identities that proxies may share.
 func NewProxyAt(addr, target string, parallel int, seen *Identities) (*Proxy, error) {
-	return newProxy(addr, target, parallel, seen, faithfully)
+	return started(newProxy(addr, target, parallel, seen, faithfully))
+}
+
+// NewHoldingProxy is NewProxy with a function that each connection waits for
+// when its ClientHello has come, before any of it is passed on. A Gate's Wait
+// lets clients that dial at the same time choose their tickets before the first
+// of them gets an answer, which only on loopback could come earlier.
+func NewHoldingProxy(target string, parallel int, hold func()) (*Proxy, error) {
+	p, err := newProxy("127.0.0.1:0", target, parallel, new(Identities), faithfully)
+	if err == nil {
+		p.hold = hold
+		p.start()
+	}
+	return p, err
 }
 
 func newProxy(addr, target string, parallel int, seen *Identities, relay relay) (*Proxy, error) {
@@ -53,8 +68,16 @@ func newProxy(addr, target string, parallel int, seen *Identities, relay relay) 
 		places:     make(chan struct{}, parallel),
 		conns:      make(map[net.Conn]bool),
 	}
-	p.running.Go(p.accept)
 	return p, nil
+}
+
+func (p *Proxy) start() { p.running.Go(p.accept) }
+
+func started(p *Proxy, err error) (*Proxy, error) {
+	if err == nil {
+		p.start()
+	}
+	return p, err
 }
 
 // Close stops listening, closes all connections and waits for their ends.
@@ -84,6 +107,15 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client net.Conn) {
 	defer p.close(client)
+	from := client
+	if p.hold != nil {
+		hello := bufio.NewReader(client)
+		if _, err := hello.Peek(1); err != nil {
+			return
+		}
+		p.hold()
+		from = ahead{client, hello}
+	}
 	p.places <- struct{}{}
 	defer func() { <-p.places }()
 	p.mu.Lock()
@@ -94,7 +126,7 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	defer p.close(server)
-	p.relay(client, server, &sniffer{presenter: p.Identities.Connection()})
+	p.relay(from, server, &sniffer{presenter: p.Identities.Connection()})
 }
 
 // Retarget leads the connections to come to another server.
@@ -115,6 +147,19 @@ func faithfully(client, server net.Conn, seen io.Writer) {
 	io.Copy(io.MultiWriter(seen, server), client)
 	closeWrite(server)
 	<-back
+}
+
+// An ahead is a connection of which something has been read already.
+type ahead struct {
+	net.Conn
+	from *bufio.Reader
+}
+
+func (a ahead) Read(b []byte) (int, error) { return a.from.Read(b) }
+
+func (a ahead) CloseWrite() error {
+	closeWrite(a.Conn)
+	return nil
 }
 
 func closeWrite(conn net.Conn) {

@@ -26,6 +26,11 @@ type command struct {
 var commands = []command{
 	{"pool", "take and put of cache.Pool against other structures", poolCommand},
 	{"memory", "heap per server against the standard library's cache", memoryCommand},
+	{"handshakes", "how many connections resume, and what they cost, against real servers", handshakesCommand},
+	{"cost", "one percent of a resumed handshake: what the layer adds to it", costCommand},
+	{"micro", "single operations: inspect, seal, open, records, the directory store", microCommand},
+	{"plot", "the plots and tables of docs/performance.md, from a results file", plotCommand},
+	{serversCommandName, "the servers of handshakes, which starts them itself", serversCommand},
 }
 
 func main() {

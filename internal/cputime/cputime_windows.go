@@ -1,12 +1,12 @@
-package main
+package cputime
 
 import (
 	"syscall"
 	"time"
 )
 
-// processCPU is the CPU time of this process, user and system.
-func processCPU() time.Duration {
+// Process is the CPU time of this process, user and system.
+func Process() time.Duration {
 	self, err := syscall.GetCurrentProcess()
 	if err != nil {
 		return 0
