@@ -531,7 +531,7 @@ func TestAFullDiskCostsNoResumption(t *testing.T) {
 		e.resumed(t, s.Addr)
 		require.Error(t, c.Flush(t.Context()))
 	}
-	require.Positive(t, heard.count(resume.StoreFailed))
+	require.Eventually(t, func() bool { return heard.count(resume.StoreFailed) > 0 }, patience, time.Millisecond, "it is told in the background")
 
 	require.NoError(t, os.Remove(ballast))
 	require.NoError(t, c.Flush(t.Context()))

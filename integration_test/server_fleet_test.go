@@ -25,7 +25,7 @@ import (
 )
 
 // asServer makes the test binary a server process. Its value is a post.
-const asServer = "TLSRESUME_TEST_SERVER"
+const asServer = "TLSRESUME_TEST_FLEET"
 
 func init() { // before TestMain, which knows of client processes only
 	if text := os.Getenv(asServer); text != "" {

@@ -58,8 +58,9 @@ const (
 	doubtAfter = 8
 
 	// drainTime is how long Close looks for tickets, whatever comes. drainWait
-	// is how long it waits for a first ticket, if the round trip
-	// of the handshake took no longer than drainRoundTrip. It reads at most
+	// is how long it waits for a first ticket, if the round trip of the
+	// handshake took no longer than drainRoundTrip; if that took longer, but to
+	// connect did not, it waits as long as the round trip. It reads at most
 	// about maxDrain bytes of application data on the way.
 	drainTime      = 20 * time.Millisecond
 	drainWait      = time.Millisecond

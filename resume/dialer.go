@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 )
@@ -102,11 +103,13 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn
 	}
 	ctx, cancel := withBounds(ctx, dialer)
 	defer cancel()
+	began := time.Now()
 	raw, err := dialer.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
 	c := domain.newConn(raw, d.Config, serverName, name)
+	c.wire.connect = time.Since(began)
 	c.fetched = fetched
 	c.unbound, c.warming = use == asTLS, use == toWarm
 	if err := d.handshake(ctx, c); err != nil {

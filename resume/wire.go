@@ -21,6 +21,7 @@ type wire struct {
 	watch     atomic.Pointer[lease] // until the first write
 	sent      time.Time             // first write
 	roundTrip time.Duration         // from there to the first byte read; 0: none yet
+	connect   time.Duration         // what a Dialer took to connect; 0: not known
 	ends      atomic.Uint32         // how raw reads and writes failed
 	closed    atomic.Bool           // by crypto/tls
 
@@ -96,7 +97,7 @@ func (w *wire) readUnlessPaused(b []byte) (int, error) {
 }
 
 // readWhatIsThere reads without waiting, and if nothing is there and no ticket
-// has come, waits once for drainWait, unless the server is too far away for
+// has come, waits once for a moment, unless the server is too far away for
 // that to bring anything. (A deadline takes a millisecond to pass, however near
 // it is.) Where one cannot look without waiting, that moment is all there is.
 // A connection that is made for its tickets waits behind each of them.
@@ -109,9 +110,9 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 	switch {
 	case err != errPause && !blind:
 		return n, err
-	case w.waited && !blind, !w.owner.warming && (w.roundTrip > drainRoundTrip || !blind && w.owner.hasTicket()):
+	case w.waited && !blind, !w.owner.warming && (w.patience() == 0 || !blind && w.owner.hasTicket()):
 		return 0, errPause
-	case !w.waited && w.owner.limit(drainWait) != nil:
+	case !w.waited && w.owner.limit(w.patience()) != nil:
 		return 0, errPause // it has no deadlines
 	}
 	n, err = w.Conn.Read(b)
@@ -123,6 +124,19 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 	}
 	w.waited = n == 0 || !w.owner.warming
 	return n, err
+}
+
+// patience is how long to wait for a ticket. A server that was near when the
+// network connected, which kernels do among themselves, and that took its time
+// for the handshake, is not far away but busy: it may take that time again.
+func (w *wire) patience() time.Duration {
+	switch {
+	case w.owner.warming || w.roundTrip <= drainRoundTrip:
+		return drainWait
+	case w.connect > 0 && w.connect <= drainRoundTrip:
+		return min(w.roundTrip, drainTime)
+	}
+	return 0
 }
 
 // ended notes how the raw connection failed, if crypto/tls will take it for
