@@ -59,10 +59,10 @@ const (
 
 	// drainTime is how long Close looks for tickets, whatever comes. drainWait
 	// is how long it waits for a first ticket, if the round trip of the
-	// handshake took no longer than drainRoundTrip; if that took longer, but to
-	// connect did not, it waits as long as the round trip. It reads at most
+	// handshake took no longer than drainRoundTrip; if that took longer, and
+	// half as long again as to connect, it waits as long as the round trip. It reads at most
 	// about maxDrain bytes of application data on the way.
-	drainTime      = 20 * time.Millisecond
+	drainTime      = 30 * time.Millisecond
 	drainWait      = time.Millisecond
 	drainRoundTrip = 5 * time.Millisecond
 	maxDrain       = 256 << 10

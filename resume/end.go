@@ -123,8 +123,8 @@ func (c *Conn) forfeit(v *verdict) {
 // If none has come yet on this TLS 1.3 connection, nothing was read from it and
 // nobody is reading or writing, Close first takes what has arrived, so that the
 // tickets are not lost, and waits for them up to a millisecond if the server is
-// near (a round trip of 5 ms), or as long as the handshake's round trip took, 20
-// ms at most, if a Dialer connected that quickly and the server is just busy.
+// near (a round trip of 5 ms), or as long as the handshake's round trip took, 30
+// ms at most, if a Dialer connected more quickly: the server is just busy.
 // Unread tickets would also reset the connection,
 // and the server lose what was written last. From further away only Shutdown
 // saves both. Application data that it meets is discarded. On Windows, or where

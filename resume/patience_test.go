@@ -43,7 +43,9 @@ func TestCloseWaitsForABusyServerAndForNoDistantOne(t *testing.T) {
 		{"near and busy", 1 * ms, 8 * ms, 4 * ms, 1, 8 * ms},
 		{"near and too busy", 1 * ms, 8 * ms, 9 * ms, 0, 8 * ms},
 		{"near and standing still", 1 * ms, 60 * ms, time.Second, 0, drainTime},
+		{"not so near, and busy", 8 * ms, 12 * ms, 10 * ms, 1, 12 * ms},
 		{"far", 8 * ms, 8 * ms, 4 * ms, 0, 0},
+		{"far, and busy", 40 * ms, 60 * ms, 4 * ms, 0, 0},
 		{"not known how far", 0, 8 * ms, 4 * ms, 0, 0},
 	} {
 		t.Run(row.why, func(t *testing.T) {

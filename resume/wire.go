@@ -126,14 +126,14 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 	return n, err
 }
 
-// patience is how long to wait for a ticket. A server that was near when the
-// network connected, which kernels do among themselves, and that took its time
-// for the handshake, is not far away but busy: it may take that time again.
+// patience is how long to wait for a ticket. A server that took half as long
+// again for the handshake as the network for connecting, which kernels do among
+// themselves, is not far away but busy: it may take that time again.
 func (w *wire) patience() time.Duration {
 	switch {
 	case w.owner.warming || w.roundTrip <= drainRoundTrip:
 		return drainWait
-	case w.connect > 0 && w.connect <= drainRoundTrip:
+	case w.connect > 0 && 3*w.connect <= 2*w.roundTrip && w.connect <= drainTime:
 		return min(w.roundTrip, drainTime)
 	}
 	return 0
