@@ -61,22 +61,25 @@ func TestNearTierHasABatchInOneRoundTrip(t *testing.T) {
 	c, calls := f.nearby(t, 8, client)
 	d := f.dialer(c)
 
-	_, err := visit(d, f.Addr) // on a slow machine it does not wait for the store
-	require.NoError(t, err)
-	await(t, "the batch", func() bool { return c.Stats().Fetched > 0 })
-	require.EqualValues(t, 8, c.Stats().Fetched)
+	allowed := int64(1)
+	if resumed, err := visit(d, f.Addr); !resumed { // on a slow machine it did not wait
+		require.NoError(t, err)
+		allowed++ // and its ticket is one more than is held: a put
+	}
+	await(t, "the batch", func() bool { return c.Stats().Fetched == 8 })
 	for range 8 {
 		resumed, err := visit(d, f.Addr)
 		require.NoError(t, err)
 		require.True(t, resumed)
 	}
-	require.EqualValues(t, 1, calls.commands.Load(), "commands for 9 connections")
+	require.LessOrEqual(t, calls.commands.Load(), allowed, "commands for 9 connections")
+	require.EqualValues(t, 8, c.Stats().Fetched)
 
 	held := c.Stats().Pooled
 	require.Positive(t, held)
 	require.NoError(t, client.FlushAll(background).Err())
 	require.NoError(t, c.Close())
-	require.EqualValues(t, held, c.Stats().Stored)
+	require.GreaterOrEqual(t, c.Stats().Stored, uint64(held))
 	await(t, "a process that resumes its first connection from what was spilled", func() bool {
 		got := start(t, f.task(1, 1)).end(t)
 		require.Zero(t, got.Failed)
