@@ -35,6 +35,7 @@ type task struct {
 	CA       string
 	Parallel int
 	Rounds   int  // 0: until it is killed
+	Near     int  // NearTickets
 	Wait     bool // for a line on standard input, before the first
 }
 
@@ -49,6 +50,7 @@ func (t *task) run(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	c.NearTickets = t.Near
 	d := &resume.Dialer{Scope: c.Scope("tenant"), Config: config}
 	if t.Wait {
 		fmt.Fprintln(out, "{}")
@@ -128,6 +130,7 @@ type fleet struct {
 	key     [32]byte
 	primary *server
 	network *proxy
+	near    int // NearTickets of its processes
 }
 
 func newFleet(t testing.TB) *fleet {
@@ -148,7 +151,7 @@ func newFleetOf(t testing.TB, leaf tlstest.Leaf) *fleet {
 }
 
 func (f *fleet) task(parallel, rounds int) task {
-	return task{Redis: f.network.addr, Key: f.key, Addr: f.Addr, CA: string(f.ca.PEM()), Parallel: parallel, Rounds: rounds}
+	return task{Redis: f.network.addr, Key: f.key, Addr: f.Addr, CA: string(f.ca.PEM()), Parallel: parallel, Rounds: rounds, Near: f.near}
 }
 
 // requireNoReuse holds the law of the house, from the server's side.
