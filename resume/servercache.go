@@ -64,8 +64,15 @@ type ServerCache struct {
 	MaxBytes    int64
 
 	// EarlyData lets QUIC servers accept 0-RTT, which is safe against replay
-	// because each session is taken once, as far as the Store keeps its
-	// promise. False means that 0-RTT is never accepted.
+	// because each session is taken once: in memory, and as far as the Store
+	// never brings back what it has removed. A store that may, such as a
+	// redisstore with Options.Survive after a failover, accepts a replay's
+	// early data again for each session that came back: set both only with
+	// Options.Replicas, or for requests that may be done twice.
+	//
+	// False means that 0-RTT is never accepted. The QUIC library has a switch
+	// of its own (quic.Config.Allow0RTT), by which crypto/tls tells clients
+	// whether to try: left on, they try in vain.
 	EarlyData bool
 
 	// NewSession is called once for each ticket, just before it is sent, and
