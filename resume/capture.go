@@ -141,11 +141,6 @@ func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
 		info.ALPN = o.alpn
 	}
 	wall := now.Round(0)
-	limit := func(end time.Time, v *verdict) {
-		if s.over == nil || end.Before(info.Expires) {
-			info.Expires, s.over = end, v
-		}
-	}
 	maxAge, maxChainAge := s.core.maxAge, s.core.maxChainAge
 	if s.reusable {
 		// A resumed connection brings a new ticket for the old master secret.
@@ -156,16 +151,27 @@ func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
 		known.chainAge.Store(int64(maxChainAge))
 		info.FullHandshake = time.Unix(0, known.fullHandshake.Load())
 	}
-	limit(wall.Add(maxAge), overMaxAge)
-	limit(info.FullHandshake.Round(0).Add(maxChainAge), overChainAge)
-	for _, bound := range []struct {
-		end time.Time
-		v   *verdict
-	}{{s.useBy, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
-		if !bound.end.IsZero() && !received.IsZero() {
-			limit(wall.Truncate(time.Second).Add(bound.end.Sub(received)), bound.v)
+	life := maxAge
+	s.over = overMaxAge
+	limit := func(d time.Duration, v *verdict) {
+		if d < life {
+			life, s.over = d, v
 		}
 	}
+	limit(info.FullHandshake.Add(maxChainAge).Sub(wall), overChainAge)
+	if !received.IsZero() {
+		// As late in its second as in ours.
+		received = received.Add(time.Duration(wall.Nanosecond()))
+		for _, bound := range [...]struct {
+			end time.Time
+			v   *verdict
+		}{{s.useBy, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
+			if !bound.end.IsZero() {
+				limit(bound.end.Sub(received), bound.v)
+			}
+		}
+	}
+	info.Expires = wall.Add(life)
 	s.info = info
 }
 

@@ -51,11 +51,12 @@ type Conn struct {
 	birth    uint64     // core.epoch when the handshake began
 	missing  string     // why there was no lease
 	facts    facts
-	complete bool       // the handshake succeeded
-	ended    bool       // closed: references are given back
-	last     *session   // of those received
-	received []*session // the newest, each with a reference
-	before   *session   // stands in until the first is received, with a reference
+	complete bool        // the handshake succeeded
+	ended    bool        // closed: references are given back
+	last     *session    // of those received
+	received []*session  // the newest, each with a reference
+	first    [1]*session // where received begins: most servers send one or two
+	before   *session    // stands in until the first is received, with a reference
 }
 
 // facts are what VerifyConnection was told. They are kept because asking a
@@ -243,15 +244,16 @@ func (c *Conn) verifier(inner func(tls.ConnectionState) error) func(tls.Connecti
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.facts = facts{
-			version:       cs.Version,
-			cipherSuite:   cs.CipherSuite,
-			alpn:          cs.NegotiatedProtocol,
-			leafNotAfter:  leafNotAfter(cs.PeerCertificates),
-			resumed:       cs.DidResume,
-			fullHandshake: time.Now(),
+			version:      cs.Version,
+			cipherSuite:  cs.CipherSuite,
+			alpn:         cs.NegotiatedProtocol,
+			leafNotAfter: leafNotAfter(cs.PeerCertificates),
+			resumed:      cs.DidResume,
 		}
 		if cs.DidResume && c.lease != nil {
 			c.facts.fullHandshake = c.lease.s.info.FullHandshake
+		} else {
+			c.facts.fullHandshake = time.Now()
 		}
 		return nil
 	}
@@ -352,6 +354,9 @@ func (c *Conn) receive(s *session) {
 		c.received[0].release()
 		c.received = append(c.received[:0], c.received[1:]...)
 	}
+	if c.received == nil {
+		c.received = c.first[:0]
+	}
 	c.received = append(c.received, s)
 }
 
@@ -368,6 +373,7 @@ func (c *Conn) end() {
 		s.release()
 	}
 	c.received = nil
+	c.first[0] = nil
 	if c.before != nil {
 		if c.before.verdict.Load() == pending {
 			c.before.end(noTicket)

@@ -16,6 +16,7 @@ type lease struct {
 	state   *tls.ClientSessionState // what crypto/tls gets
 	ticket  []byte                  // what to look for in the first flight
 	item    cache.Item[*session]    // its place in the pool
+	known   *server                 // what was known of the key then; nil: nothing
 	pooled  bool                    // taken out of the pool, or of the store, and goes there
 	offered atomic.Bool             // the ticket was in the first flight
 }
@@ -89,13 +90,15 @@ func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 // use is take for a caller who cannot say how the handshake ends: the session
 // is used at once.
 func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
-	l, missing := c.take(search{key: key, view: v}, false)
-	if l == nil {
+	var l lease
+	if missing, ok := c.take(&l, search{key: key, view: v}, false); !ok {
 		c.event(Event{Kind: SessionMissing, Scope: key.domain.name, Server: key.name, Reason: missing})
 		return nil, false
 	}
 	defer l.s.release()
-	c.server(key, l.s.info.FullHandshake) // the next ticket continues its chain
+	if l.known == nil {
+		c.server(key, l.s.info.FullHandshake) // the next ticket continues its chain
+	}
 	if !l.s.reusable {
 		l.s.end(used)
 		c.depart(l.s)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,6 +129,9 @@ func (s *Scope) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // nameOf is what crypto/tls's key says of it: the key itself, or the host
 // where the key is ip:port for want of a name (rule T4).
 func nameOf(serverKey string) string {
+	if strings.IndexByte(serverKey, ':') < 0 {
+		return serverKey // the usual case; an error costs an allocation
+	}
 	if host, _, err := net.SplitHostPort(serverKey); err == nil {
 		return host
 	}

@@ -26,18 +26,20 @@ type search struct {
 }
 
 // take leases the newest session of a key that fits now, or says why there is
-// none. Back-off is for the bound way, which knows how its handshakes end.
-func (c *core) take(q search, bound bool) (*lease, string) {
+// none. Back-off is for the bound way, which knows how its handshakes end. The
+// lease is the caller's to place: who uses the session at once needs no memory
+// for it.
+func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 	if c.closed.Load() {
 		c.ledger.count(&c.ledger.missed)
-		return nil, closed.reason
+		return closed.reason, false
 	}
 	now := time.Now()
 	known := c.known(q.key)
 	if bound && known.silent(now) {
 		c.ledger.count(&c.ledger.missed)
 		c.ledger.count(&c.ledger.backedOff)
-		return nil, "back-off"
+		return "back-off", false
 	}
 	q.core, q.now, q.theirs = c, now, q.view.clock()
 	q.anywhere = q.endpoint == "" || known.sharesKeys(now)
@@ -45,16 +47,16 @@ func (c *core) take(q search, bound bool) (*lease, string) {
 	if !ok {
 		known.missed(now)
 		c.ledger.count(&c.ledger.missed)
-		return nil, q.missing
+		return q.missing, false
 	}
-	l := &lease{s: item.Value, item: item, pooled: !item.Value.reusable}
+	l.s, l.item, l.pooled, l.known = item.Value, item, !item.Value.reusable, known
 	if err := l.open(); err != nil {
 		l.s.end(handshakeError)
 		c.unpool(l.s)
 		c.release(l)
-		return nil, "encoding"
+		return "encoding", false
 	}
-	return l, ""
+	return "", true
 }
 
 // find looks in the pool and then in the store.

@@ -3,6 +3,8 @@ package resume
 import (
 	"crypto/tls"
 	"net"
+	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,12 +33,14 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	if l == nil {
-		var missing string
-		l, missing = core.take(search{key: at, view: c.view, endpoint: endpoint, fetched: c.fetched}, true)
+		l = new(lease)
+		missing, ok := core.take(l, search{key: at, view: c.view, endpoint: endpoint, fetched: c.fetched}, true)
 		c.mu.Lock()
-		c.lease, c.missing = l, missing
+		if c.missing = missing; ok {
+			c.lease = l
+		}
 		c.mu.Unlock()
-		if l == nil {
+		if !ok {
 			core.event(Event{Kind: SessionMissing, Scope: c.domain.name, Server: at.name, Conn: c, Reason: missing})
 			return nil, false
 		}
@@ -79,8 +83,42 @@ func (c *Conn) key() serverKey {
 // endpointOf is the address of the server that a connection leads to, with its
 // port. It is empty when the connection does not know it.
 func endpointOf(raw net.Conn) string {
-	if addr := raw.RemoteAddr(); addr != nil {
+	switch addr := raw.RemoteAddr().(type) {
+	case nil:
+		return ""
+	case *net.TCPAddr:
+		return endpoints.text(addr)
+	default:
 		return addr.String()
 	}
-	return ""
+}
+
+// endpoints remembers how addresses are written: a client's connections lead
+// to the same few.
+var endpoints endpointMemo
+
+// An endpointMemo is direct-mapped, so that its size is fixed.
+type endpointMemo [64]atomic.Pointer[endpointText]
+
+type endpointText struct {
+	addr netip.AddrPort
+	text string
+}
+
+// text is addr.String().
+func (m *endpointMemo) text(addr *net.TCPAddr) string {
+	if addr == nil || addr.Zone != "" {
+		return addr.String()
+	}
+	at := addr.AddrPort()
+	if !at.IsValid() {
+		return addr.String()
+	}
+	slot := &m[(int(addr.IP[len(addr.IP)-1])+addr.Port)%len(m)]
+	if known := slot.Load(); known != nil && known.addr == at {
+		return known.text
+	}
+	text := addr.String()
+	slot.Store(&endpointText{at, text})
+	return text
 }

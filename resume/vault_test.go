@@ -139,8 +139,8 @@ func TestHandshakeDoesNotDrainTheStoreOfWhatItCannotUse(t *testing.T) {
 		conn.Close()
 		b.core().server(key, time.Now()).keepApart(time.Now())
 		for range 3 {
-			l, why := b.core().take(search{key: key, view: conn.view, endpoint: "elsewhere:443"}, true)
-			require.Nil(t, l)
+			why, ok := b.core().take(new(lease), search{key: key, view: conn.view, endpoint: "elsewhere:443"}, true)
+			require.False(t, ok)
 			require.Equal(t, "endpoint", why)
 		}
 		require.Equal(t, stock-1, f.shelf.size())

@@ -101,7 +101,7 @@ func (m *fieldMap) readCertificates(i *Info, v reflect.Value) (size int, ok bool
 	size += 3 + 2*i.Certificates // extensions
 	if i.Certificates > 0 && ok {
 		var err error
-		if i.LeafNotAfter, err = notAfter(m.der(list.Index(0))); err != nil {
+		if i.LeafNotAfter, err = leafEnds.notAfter(m.der(list.Index(0))); err != nil {
 			return 0, false
 		}
 		extensions := m.extensionsSize(v)
@@ -117,6 +117,37 @@ func (m *fieldMap) readCertificates(i *Info, v reflect.Value) (size int, ok bool
 		ok = ok && chains.Index(n).Len() > 0
 	}
 	return size, ok && size < 1<<24
+}
+
+// leafEnds remembers when leaf certificates end: crypto/tls has one copy of a
+// certificate for all sessions that came with it, and what it costs to read a
+// date is a large part of what it costs to read a session.
+var leafEnds endMemo
+
+// An endMemo is direct-mapped, so that its size is fixed. It holds on to the
+// encodings, and an address therefore stands for the one that it was read from.
+type endMemo [64]atomic.Pointer[leafEnd]
+
+type leafEnd struct {
+	der      *byte // the first of length
+	length   int
+	notAfter time.Time
+}
+
+// notAfter is that of an encoding that nobody changes any more.
+func (m *endMemo) notAfter(der []byte) (time.Time, error) {
+	if len(der) == 0 {
+		return notAfter(der)
+	}
+	slot := &m[int(der[len(der)-1])%len(m)] // of the signature: as good as random
+	if known := slot.Load(); known != nil && known.der == &der[0] && known.length == len(der) {
+		return known.notAfter, nil
+	}
+	end, err := notAfter(der)
+	if err == nil {
+		slot.Store(&leafEnd{&der[0], len(der), end})
+	}
+	return end, err
 }
 
 // chainSize is the length of the certificates of a chain, from one on.

@@ -1,6 +1,7 @@
 package ticket
 
 import (
+	"bytes"
 	"crypto/tls"
 	"reflect"
 	"testing"
@@ -81,4 +82,32 @@ func TestFieldsThatContradictTheEncodingAreNotReadAgain(t *testing.T) {
 			require.Nil(t, fields.Load(), why)
 		}
 	}
+}
+
+// The memo has one place for both, and what it holds says nothing of the other.
+func TestLeafEndsAreToldApart(t *testing.T) {
+	der := newIdentity(t, ecdsaKey(), 1).chain[0]
+	end, err := notAfter(der)
+	require.NoError(t, err)
+	later := end.AddDate(1, 0, 0)
+	const form = "20060102150405Z" // from 2050 on
+	other := bytes.Replace(der, []byte(end.UTC().Format(form)), []byte(later.UTC().Format(form)), 1)
+	require.NotEqual(t, der, other)
+	var memo endMemo
+	for range 2 {
+		for range 2 {
+			got, err := memo.notAfter(der)
+			require.NoError(t, err)
+			require.True(t, got.Equal(end))
+		}
+		for range 2 {
+			got, err := memo.notAfter(other)
+			require.NoError(t, err)
+			require.True(t, got.Equal(later))
+		}
+	}
+	_, err = memo.notAfter(der[:0])
+	require.Error(t, err)
+	_, err = memo.notAfter(der[:40])
+	require.Error(t, err)
 }
