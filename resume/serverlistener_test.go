@@ -97,8 +97,8 @@ func TestWithoutATicketTheConnectionsOwnSessionIsReturned(t *testing.T) {
 	require.Empty(t, own.Info().ID)
 	require.False(t, cache.Remove(own))
 	require.NoError(t, conn.Close())
-	require.NoError(t, server.Close())
-	require.Equal(t, Failed, own.Status(), "none can come any more")
+	server.Close() // or whoever serves it is just doing that
+	require.Eventually(t, func() bool { return own.Status() == Failed }, time.Minute, time.Millisecond, "none can come any more")
 	own.Release()
 	require.Equal(t, Freed, cache.Get0Session(server).Status())
 	require.Zero(t, checkServerStats(t, cache).Captured)

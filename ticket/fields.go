@@ -101,7 +101,7 @@ func (m *fieldMap) readCertificates(i *Info, v reflect.Value) (size int, ok bool
 	size += 3 + 2*i.Certificates // extensions
 	if i.Certificates > 0 && ok {
 		var err error
-		if i.LeafNotAfter, err = leafEnds.notAfter(m.der(list.Index(0))); err != nil {
+		if i.LeafNotAfter, err = leafEnds.notAfter(m.der(list.Index(0)), m.rawField(list.Index(0)).Pointer()); err != nil {
 			return 0, false
 		}
 		extensions := m.extensionsSize(v)
@@ -124,28 +124,33 @@ func (m *fieldMap) readCertificates(i *Info, v reflect.Value) (size int, ok bool
 // date is a large part of what it costs to read a session.
 var leafEnds endMemo
 
-// An endMemo is direct-mapped, so that its size is fixed. It holds on to the
-// encodings, and an address therefore stands for the one that it was read from.
+// An endMemo is direct-mapped, so that its size is fixed. It holds on to no
+// encoding, which may be part of one with a secret in it (rule T10): one is
+// known again by its address, its length and the end of its signature.
 type endMemo [64]atomic.Pointer[leafEnd]
 
 type leafEnd struct {
-	der      *byte // the first of length
+	address  uintptr
 	length   int
+	tail     [tailSize]byte
 	notAfter time.Time
 }
 
+const tailSize = 32
+
 // notAfter is that of an encoding that nobody changes any more.
-func (m *endMemo) notAfter(der []byte) (time.Time, error) {
-	if len(der) == 0 {
+func (m *endMemo) notAfter(der []byte, address uintptr) (time.Time, error) {
+	if len(der) < tailSize {
 		return notAfter(der)
 	}
-	slot := &m[int(der[len(der)-1])%len(m)] // of the signature: as good as random
-	if known := slot.Load(); known != nil && known.der == &der[0] && known.length == len(der) {
+	tail := [tailSize]byte(der[len(der)-tailSize:])
+	slot := &m[int(tail[tailSize-1])%len(m)] // of the signature: as good as random
+	if known := slot.Load(); known != nil && known.address == address && known.length == len(der) && known.tail == tail {
 		return known.notAfter, nil
 	}
 	end, err := notAfter(der)
 	if err == nil {
-		slot.Store(&leafEnd{&der[0], len(der), end})
+		slot.Store(&leafEnd{address, len(der), tail, end})
 	}
 	return end, err
 }
@@ -177,8 +182,10 @@ func (m *fieldMap) extensionsSize(v reflect.Value) (size int) {
 	return size
 }
 
-func (m *fieldMap) der(certificate reflect.Value) []byte {
-	return certificate.Elem().Field(m.raw).Bytes()
+func (m *fieldMap) der(certificate reflect.Value) []byte { return m.rawField(certificate).Bytes() }
+
+func (m *fieldMap) rawField(certificate reflect.Value) reflect.Value {
+	return certificate.Elem().Field(m.raw)
 }
 
 // proven has a flag for each shape of session that was once read in both ways

@@ -96,18 +96,18 @@ func TestLeafEndsAreToldApart(t *testing.T) {
 	var memo endMemo
 	for range 2 {
 		for range 2 {
-			got, err := memo.notAfter(der)
+			got, err := memo.notAfter(der, 1)
 			require.NoError(t, err)
 			require.True(t, got.Equal(end))
 		}
 		for range 2 {
-			got, err := memo.notAfter(other)
+			got, err := memo.notAfter(other, 2)
 			require.NoError(t, err)
 			require.True(t, got.Equal(later))
 		}
 	}
-	_, err = memo.notAfter(der[:0])
+	_, err = memo.notAfter(der[:0], 1)
 	require.Error(t, err)
-	_, err = memo.notAfter(der[:40])
+	_, err = memo.notAfter(der[:40], 1)
 	require.Error(t, err)
 }
