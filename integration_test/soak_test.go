@@ -1,10 +1,12 @@
 package integration_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"flag"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -21,7 +23,7 @@ import (
 )
 
 var (
-	soakTime = flag.Duration("soak", 15*time.Second, "how long TestSoak... makes connections")
+	soakTime = flag.Duration("soak", 0, "how long TestSoak... makes connections (default 15s, a minute where peers are required)")
 	soakSeed = flag.Uint64("soak-seed", 1, "what it chooses by")
 )
 
@@ -97,8 +99,11 @@ func TestSoakKeepsItsBoundsAndItsBooks(t *testing.T) {
 	descriptorCheck(t)
 	leakCheck(t)
 	s := newSoak(t)
-	t.Logf("to see it again: -soak=%v -soak-seed=%d", *soakTime, s.seed)
-	length := *soakTime
+	length := cmp.Or(*soakTime, 15*time.Second)
+	if *soakTime == 0 && os.Getenv("TLSRESUME_REQUIRE_PEERS") != "" {
+		length = time.Minute
+	}
+	t.Logf("to see it again: -soak=%v -soak-seed=%d", length, s.seed)
 	if testing.Short() {
 		length = min(length, 2*time.Second)
 	}
