@@ -22,6 +22,7 @@ type memoryRun struct {
 // A memoryResult is what one server costs one arm.
 type memoryResult struct {
 	Bench        string  `json:"bench"` // "memory"
+	Load         string  `json:"load"`  // how many servers, and whose certificates
 	Arm          string  `json:"arm"`
 	Certificates string  `json:"certificates"` // "shared" or "own"
 	Servers      int     `json:"servers"`
@@ -83,7 +84,7 @@ func (r *memoryRun) compare(certificates string, servers int, results *report.Fi
 			standard = bytes
 		}
 		result := memoryResult{
-			Bench: "memory", Arm: arm.name, Certificates: certificates, Servers: servers,
+			Bench: "memory", Load: fmt.Sprintf("%d servers, %s certificates", servers, certificates), Arm: arm.name, Certificates: certificates, Servers: servers,
 			Bytes: bytes, OverList: bytes - standard,
 		}
 		fmt.Printf("%-12s %9d %-10s %12.0f %12.0f\n", certificates, servers, arm.name, result.Bytes, result.OverList)
