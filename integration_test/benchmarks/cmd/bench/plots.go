@@ -139,7 +139,8 @@ func poolChart(results []poolResult) *plot.Chart {
 
 var poolTitles = map[string]string{
 	"10k": "10 000 keys", "10k-evicting": "10 000 keys, room for half",
-	"1M": "1 000 000 keys", "1M-evicting": "1 000 000 keys, room for half", "hot": "one key",
+	"1M": "1 000 000 keys", "1M-evicting": "1 000 000, room for half", "hot": "one key",
+	"zipf-1%": "skewed, room for 1 %", "zipf-10%": "skewed, room for 10 %",
 }
 
 func memoryChart(results []memoryShown) *plot.Chart {
