@@ -25,6 +25,7 @@ type model struct {
 type modelKey struct {
 	name    byte
 	touched bool
+	note    int64
 	groups  map[string][]modelValue // none of them empty
 }
 
@@ -40,6 +41,9 @@ type gone struct {
 }
 
 func byNumber(a, b modelValue) int { return a.v - b.v }
+
+// idle reports whether a key has nothing to lose.
+func (k *modelKey) idle() bool { return len(k.groups) == 0 && k.note == 0 }
 
 func (m *model) find(name byte) *modelKey {
 	for _, k := range m.keys {
@@ -68,18 +72,48 @@ func (k *modelKey) remove(group string, v modelValue) {
 	}
 }
 
+// touch finds a key that is in use, or makes it.
+func (m *model) touch(name byte) *modelKey {
+	k := m.find(name)
+	if k != nil {
+		k.touched = true
+		return k
+	}
+	if len(m.keys) == m.maxKeys {
+		m.evict()
+	}
+	k = &modelKey{name: name, groups: map[string][]modelValue{}}
+	m.keys = append(m.keys, k)
+	return k
+}
+
+func (m *model) setNote(name byte, note int64) {
+	if note != 0 || m.find(name) != nil {
+		m.touch(name).note = note
+	}
+}
+
+func (m *model) note(name byte) int64 {
+	if m.find(name) == nil {
+		return 0
+	}
+	return m.touch(name).note
+}
+
+func (m *model) forgetNotes(match func(byte) bool) {
+	for _, k := range slices.Clone(m.keys) {
+		if match(k.name) {
+			k.note = 0
+		}
+		if k.idle() {
+			m.forget(k)
+		}
+	}
+}
+
 // put serves a new value and one that is put back alike.
 func (m *model) put(name byte, group string, v modelValue) {
-	k := m.find(name)
-	if k == nil {
-		if len(m.keys) == m.maxKeys {
-			m.evict()
-		}
-		k = &modelKey{name: name, groups: map[string][]modelValue{}}
-		m.keys = append(m.keys, k)
-	} else {
-		k.touched = true
-	}
+	k := m.touch(name)
 	k.groups[group] = append(k.groups[group], v)
 	slices.SortFunc(k.groups[group], byNumber)
 	if values := k.groups[group]; len(values) > m.maxPerKey {
@@ -105,7 +139,7 @@ func (m *model) evict() {
 	at := max(0, slices.Index(m.keys, m.hand))
 	for {
 		k := m.keys[at]
-		if !k.touched || len(k.groups) == 0 {
+		if !k.touched || k.idle() {
 			for group := range k.groups {
 				m.dropGroup(k, group)
 			}
@@ -183,7 +217,7 @@ func (m *model) sweep(why cache.Cause, goes func(placed) bool) (n int) {
 				n++
 			}
 		}
-		if len(k.groups) == 0 {
+		if k.idle() {
 			m.forget(k)
 		}
 	}
@@ -301,7 +335,7 @@ func run(t *testing.T, ops []byte) {
 		key, group, arg := ops[1]%6, groups[ops[1]/6%5], ops[2]
 		now = now.Add(time.Minute)
 		pick := func(v int) cache.Verdict { return verdict(arg, v) }
-		switch ops[0] % 10 {
+		switch ops[0] % 13 {
 		case 0, 1, 5:
 			p.put(key, group, n+1, now.Add(time.Duration(arg)*time.Minute))
 		case 2, 3:
@@ -315,6 +349,15 @@ func run(t *testing.T, ops []byte) {
 			p.putBack(int(arg))
 		case 9:
 			p.remove(key, n-int(arg%16))
+		case 10:
+			p.pool.SetNote(key, int64(arg%4))
+			p.model.setNote(key, int64(arg%4))
+		case 11:
+			match := func(key byte) bool { return key%4 == arg%4 }
+			p.pool.ForgetNotes(match)
+			p.model.forgetNotes(match)
+		case 12:
+			require.Equal(t, p.model.note(key), p.pool.Note(key))
 		}
 		p.same()
 	}
@@ -323,6 +366,9 @@ func run(t *testing.T, ops []byte) {
 		}
 	}
 	p.same()
+	for key := range byte(6) {
+		require.Equal(t, p.model.note(key), p.pool.Note(key))
+	}
 }
 
 func TestPoolBehavesAsItsModel(t *testing.T) {

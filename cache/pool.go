@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"hash/maphash"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -15,8 +16,8 @@ type Options[K comparable, V any] struct {
 	MaxGroups int   // groups under one key that have values
 	MaxBytes  int64 // sum of Item.Size
 
-	// ForgetEmpty forgets a key when its last value is taken or dropped, for
-	// keys that are used once. An item that is put back is then a new one.
+	// ForgetEmpty forgets a key without a note when its last value is taken or
+	// dropped, for keys that are used once. An item that is put back is then a new one.
 	// Without it an empty key keeps its place, and counts against MaxKeys until
 	// it makes room.
 	ForgetEmpty bool
@@ -70,7 +71,7 @@ type Item[V any] struct {
 	Value   V
 	Group   string    // a subdivision of the key; empty is a group like any other
 	Size    int64     // bytes, at least 0; counted against Options.MaxBytes
-	Expires time.Time // zero: never
+	Expires time.Time // zero: never; its monotonic clock is not looked at
 
 	seq uint64 // place in the order, given by the first Put; 0: none yet
 }
@@ -92,7 +93,7 @@ type Item[V any] struct {
 //
 // Which key makes room is chosen after SIEVE (Zhang et al., NSDI 2024): the
 // oldest key that was not touched since the hand last passed it; an empty key
-// goes first. It scans like a FIFO and hits like an LRU, and a hit writes one
+// without a note goes first. It scans like a FIFO and hits like an LRU, and a hit writes one
 // flag instead of moving a list node.
 type Pool[K comparable, V any] struct {
 	opts   Options[K, V]
@@ -155,6 +156,34 @@ func (p *Pool[K, V]) Put(key K, item Item[V]) {
 	p.tell(&out)
 }
 
+// Note returns the number that SetNote set for a key, or zero if there is none,
+// or it went when the key made room.
+func (p *Pool[K, V]) Note(key K) int64 {
+	s, hash := p.shard(key)
+	return s.note(hash, key)
+}
+
+// SetNote keeps a number with a key, which outlives its values: a key with a
+// note other than zero stays when it is empty, and makes room as if it were
+// not.
+func (p *Pool[K, V]) SetNote(key K, note int64) {
+	var out drops[K, V]
+	s, hash := p.shard(key)
+	s.setNote(hash, key, note, &out)
+	if p.over() {
+		p.makeRoom(s, &out)
+	}
+	p.tell(&out)
+}
+
+// ForgetNotes sets the notes of all keys that match to zero. It walks the whole
+// pool; match runs under a lock. Keys that are empty then are forgotten.
+func (p *Pool[K, V]) ForgetNotes(match func(K) bool) {
+	for i := range p.shards {
+		p.shards[i].forgetNotes(match)
+	}
+}
+
 // Take looks at the key's values, whatever their group, from the newest to the
 // oldest and returns the first that is not past its time and that pick wants.
 // Expired values on the way are dropped. A nil pick takes. Skipped values stay
@@ -162,14 +191,14 @@ func (p *Pool[K, V]) Put(key K, item Item[V]) {
 //
 // pick runs under a lock: it must be quick and must not call the pool.
 func (p *Pool[K, V]) Take(key K, now time.Time, pick func(V) Verdict) (item Item[V], ok bool) {
-	ok = p.take(key, &search[V]{anyGroup: true, now: now, pick: pick}, &item)
+	ok = p.take(key, &search[V]{anyGroup: true, now: instant(now), pick: pick}, &item)
 	return item, ok
 }
 
 // TakeFrom is Take within one group: it neither looks at the others nor drops
 // what has expired there.
 func (p *Pool[K, V]) TakeFrom(key K, group string, now time.Time, pick func(V) Verdict) (item Item[V], ok bool) {
-	ok = p.take(key, &search[V]{group: group, now: now, pick: pick}, &item)
+	ok = p.take(key, &search[V]{group: group, now: instant(now), pick: pick}, &item)
 	return item, ok
 }
 
@@ -192,7 +221,7 @@ func (p *Pool[K, V]) Remove(key K, match func(V) bool) bool {
 	var out drops[K, V]
 	s, hash := p.shard(key)
 	var item Item[V]
-	ok := s.take(hash, key, &search[V]{anyGroup: true, pick: func(v V) Verdict {
+	ok := s.take(hash, key, &search[V]{anyGroup: true, now: math.MinInt64, pick: func(v V) Verdict {
 		if match(v) {
 			return Take
 		}
@@ -207,18 +236,19 @@ func (p *Pool[K, V]) Remove(key K, match func(V) bool) bool {
 
 // RemoveIf takes all values out for which match says true, tells Dropped and
 // returns how many there were. It walks the whole pool; match runs under a
-// lock. Keys that are or become empty are forgotten.
+// lock. Keys that are or become empty, and have no note, are forgotten.
 func (p *Pool[K, V]) RemoveIf(match func(K, V) bool) int {
 	return p.sweep(func(n *node[K, V], i int) (Cause, bool) {
-		return Removed, match(n.key, n.items[i].Value)
+		return Removed, match(n.key, n.at(i).value)
 	})
 }
 
 // Sweep drops what has expired and returns how many there were. It walks the
-// whole pool, and forgets the keys that are or become empty.
+// whole pool, and forgets the keys that are or become empty and have no note.
 func (p *Pool[K, V]) Sweep(now time.Time) int {
+	at := instant(now)
 	return p.sweep(func(n *node[K, V], i int) (Cause, bool) {
-		return Expired, n.items[i].expired(now)
+		return Expired, n.at(i).expires <= at
 	})
 }
 
@@ -262,19 +292,18 @@ func (i Item[V]) String() string {
 // Format writes String for every verb.
 func (i Item[V]) Format(f fmt.State, _ rune) { fmt.Fprint(f, i.String()) }
 
-func (i *Item[V]) expired(now time.Time) bool {
-	return !i.Expires.IsZero() && !now.Before(i.Expires)
-}
-
 // A search says which of a key's values a call looks at, and what pick says.
 type search[V any] struct {
 	group    string
 	anyGroup bool            // whatever group says
-	now      time.Time       // zero: nothing is past its time
+	now      int64           // an instant
 	pick     func(V) Verdict // nil: Take
 }
 
 func (p *Pool[K, V]) take(key K, want *search[V], item *Item[V]) bool {
+	if p.keys.Load() == 0 {
+		return false
+	}
 	var out drops[K, V]
 	defer p.tell(&out) // also of what went before pick panicked
 	s, hash := p.shard(key)

@@ -515,3 +515,53 @@ func TestForgottenKeysTakeNoRoom(t *testing.T) {
 	require.Equal(t, []int{5, 0, 2}, dropped)
 	require.Equal(t, cache.Usage{Keys: 4, Items: 4}, pool.Usage())
 }
+
+// What is noted of a key outlives its values, and a sweep, but not the key.
+func TestNoteStaysWithItsKey(t *testing.T) {
+	pool := cache.NewPool(cache.Options[string, int]{MaxKeys: 2})
+	require.Zero(t, pool.Note("a"))
+	pool.SetNote("a", 7)
+	pool.Put("a", item(1))
+	taken(t, pool, "a")
+	pool.Sweep(noon)
+	pool.RemoveIf(func(string, int) bool { return true })
+	require.EqualValues(t, 7, pool.Note("a"))
+	require.Zero(t, pool.Usage(), "it has no value")
+	pool.Put("b", item(2))
+	taken(t, pool, "b")
+	pool.Put("c", item(3))
+	require.EqualValues(t, 7, pool.Note("a"), "b had nothing to lose")
+	pool.Put("d", item(4))
+	pool.Put("e", item(5))
+	require.Zero(t, pool.Note("a"), "it made room, as it would have with a value")
+}
+
+func TestForgottenNotesLetGoOfTheirKeys(t *testing.T) {
+	pool := cache.NewPool(cache.Options[string, int]{MaxKeys: 2})
+	pool.SetNote("a", 7)
+	pool.SetNote("b", 8)
+	pool.ForgetNotes(func(key string) bool { return key == "a" })
+	require.Zero(t, pool.Note("a"))
+	pool.Put("c", item(1))
+	require.EqualValues(t, 8, pool.Note("b"), "a had let go of its place")
+	pool.SetNote("b", 0)
+	pool.Put("d", item(2))
+	require.Equal(t, cache.Usage{Keys: 2, Items: 2, Bytes: 2}, pool.Usage())
+}
+
+// An item keeps its end to the nanosecond, and one beyond what nanoseconds can
+// count is far away.
+func TestItemKeepsItsEnd(t *testing.T) {
+	pool := cache.NewPool(cache.Options[string, int]{})
+	for _, end := range []time.Time{{}, noon.Add(1), time.Date(1700, 1, 1, 0, 0, 0, 1, time.UTC)} {
+		pool.Put("a", cache.Item[int]{Expires: end})
+		got, ok := pool.Take("a", time.Time{}, nil)
+		require.True(t, ok)
+		require.True(t, end.Equal(got.Expires), "%v, not %v", end, got.Expires)
+	}
+	for year, there := range map[int]bool{9999: true, 1500: false} {
+		pool.Put("a", cache.Item[int]{Expires: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)})
+		_, ok := pool.Take("a", noon, nil)
+		require.Equal(t, there, ok, year)
+	}
+}

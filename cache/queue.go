@@ -50,7 +50,7 @@ func (q *queue[K, V]) victim(keep *node[K, V]) *node[K, V] {
 			if n == keep {
 				continue
 			}
-			if !n.touched || len(n.items) == 0 {
+			if !n.touched || n.idle() {
 				q.hand = n
 				return n
 			}

@@ -20,23 +20,22 @@ type shard[K comparable, V any] struct {
 	_ [64]byte // shards stand in an array; keep neighbours off the cache line
 }
 
-// A node is a key and its items of all groups, the newest last. It stays when
-// its last item is taken: single use empties a key at every turn.
-//
-// Groups have no stacks of their own. Most keys have one group and a few items,
-// where scanning one stack costs little and a second level would cost each key
-// its memory; and what is the oldest or the newest of all groups stands at an
-// end.
+// A node is a key and its items. It stays when its last item is taken: single
+// use empties a key at every turn. A pool has as many as it has keys, so each
+// byte of a node counts.
 type node[K comparable, V any] struct {
 	key          K
 	hash         uint64
 	next         *node[K, V] // in the same bucket of the table
 	older, newer *node[K, V] // in the queue
+	note         int64       // Pool.Note
+	groups       int32       // that have items; counted if Options.MaxGroups is set
 	touched      bool
-	groups       int32 // that have items; counted if Options.MaxGroups is set
-	items        []Item[V]
-	first        [1]Item[V] // room for the first item
+	stack[V]
 }
+
+// idle reports whether a key has nothing to lose.
+func (n *node[K, V]) idle() bool { return !n.filled && n.note == 0 }
 
 func (s *shard[K, V]) put(hash uint64, key K, item *Item[V], out *drops[K, V]) {
 	s.mu.Lock()
@@ -63,25 +62,26 @@ func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], o
 	}
 	n.touched = true
 	defer s.tidy(n)
-	for i := len(n.items) - 1; i >= 0; i-- {
-		if !want.anyGroup && n.items[i].Group != want.group {
+	for i := n.len() - 1; i >= 0; i-- {
+		e := n.at(i)
+		if !want.anyGroup && e.group != want.group {
 			continue
 		}
-		if n.items[i].expired(want.now) {
+		if e.expires <= want.now {
 			s.drop(n, i, Expired, out)
 			continue
 		}
 		verdict := Take
 		if want.pick != nil {
-			verdict = want.pick(n.items[i].Value)
+			verdict = want.pick(e.value)
 		}
 		switch verdict {
 		case Take:
-			*item = n.items[i]
+			*item = e.item()
 			s.cut(n, i)
 			return true
 		case Share:
-			*item = n.items[i]
+			*item = e.item()
 			return true
 		case Drop:
 			s.drop(n, i, Refused, out)
@@ -92,23 +92,69 @@ func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], o
 
 // tidy forgets a key that has run empty, if it is not to be expected again.
 func (s *shard[K, V]) tidy(n *node[K, V]) {
-	if s.pool.opts.ForgetEmpty && len(n.items) == 0 {
+	if s.pool.opts.ForgetEmpty && n.idle() {
 		s.forget(n)
 	}
 }
 
-// sweep drops every item for which goes says so, and forgets empty keys.
+func (s *shard[K, V]) note(hash uint64, key K) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.table.find(hash, key)
+	if n == nil {
+		return 0
+	}
+	n.touched = true
+	return n.note
+}
+
+func (s *shard[K, V]) setNote(hash uint64, key K, note int64, out *drops[K, V]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.table.find(hash, key)
+	switch {
+	case n != nil:
+		n.touched = true
+	case note == 0:
+		return
+	default:
+		n = s.insert(hash, key, out)
+	}
+	n.note = note
+	s.tidy(n)
+	if s.pool.over() {
+		s.evictFor(n, out)
+	}
+}
+
+// forgetNotes forgets what is noted of keys, and with it those that are empty.
+func (s *shard[K, V]) forgetNotes(match func(K) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := s.queue.oldest; n != nil; {
+		next := n.newer
+		if match(n.key) {
+			n.note = 0
+		}
+		if n.idle() {
+			s.forget(n)
+		}
+		n = next
+	}
+}
+
+// sweep drops every item for which goes says so, and forgets idle keys.
 func (s *shard[K, V]) sweep(goes func(*node[K, V], int) (Cause, bool), out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n := s.queue.oldest; n != nil; {
 		next := n.newer
-		for i := len(n.items) - 1; i >= 0; i-- {
+		for i := n.len() - 1; i >= 0; i-- {
 			if why, ok := goes(n, i); ok {
 				s.drop(n, i, why, out)
 			}
 		}
-		if len(n.items) == 0 {
+		if n.idle() {
 			s.forget(n)
 		}
 		n = next
@@ -137,11 +183,11 @@ func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 	for s.pool.over() {
 		victim := s.queue.victim(keep)
 		switch {
-		case victim != nil && s.pool.overBytes() && len(victim.items) > 1:
+		case victim != nil && s.pool.overBytes() && victim.len() > 1:
 			s.drop(victim, 0, Evicted, out)
 		case victim != nil:
 			s.evict(victim, out)
-		case s.pool.overBytes() && keep != nil && len(keep.items) > 1:
+		case s.pool.overBytes() && keep != nil && keep.len() > 1:
 			s.drop(keep, 0, Evicted, out)
 		default:
 			return
@@ -203,9 +249,7 @@ const maxSpare = 16
 func (s *shard[K, V]) recycle() *node[K, V] {
 	n := s.free
 	if n == nil {
-		n = new(node[K, V])
-		n.items = n.first[:0]
-		return n
+		return new(node[K, V])
 	}
 	s.free, n.next = n.next, nil
 	s.spare--
@@ -217,16 +261,16 @@ func (s *shard[K, V]) unlink(n *node[K, V]) {
 	s.table.remove(n)
 	s.queue.remove(n)
 	var none K
-	n.key, n.touched = none, false
-	n.items = n.first[:0]
+	n.key, n.touched, n.note = none, false, 0
+	n.rest = nil
 }
 
 // add puts an item in its place and brings its key back within its bounds.
 func (s *shard[K, V]) add(n *node[K, V], item *Item[V], out *drops[K, V]) {
-	if len(n.items) == 0 {
+	if !n.filled {
 		s.live++
 	}
-	if s.pool.opts.MaxGroups > 0 && !holds(n.items, item.Group) {
+	if s.pool.opts.MaxGroups > 0 && !n.holds(item.Group, 0) {
 		n.groups++
 	}
 	s.place(n, item)

@@ -1,86 +1,113 @@
 package cache
 
-import "slices"
+import (
+	"math"
+	"slices"
+	"time"
+)
 
-// place inserts an item at the top, unless it had a place before.
-func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
-	if item.seq == 0 {
-		s.seq++
-		item.seq = s.seq
-		n.items = append(n.items, *item)
-	} else {
-		s.replace(n, item)
+// A stack is the items of a key, of all groups, by their place in the order:
+// the oldest is number 0.
+//
+// Groups have no stacks of their own. Most keys have one group and a few items,
+// where scanning one stack costs little and a second level would cost each key
+// its memory; and what is the oldest or the newest of all groups stands at an
+// end. For the same reason one item needs no memory of its own.
+type stack[V any] struct {
+	filled bool // there is a first
+	first  entry[V]
+	rest   *[]entry[V] // nil until there were several
+}
+
+// An entry is an Item in as few bytes as it takes.
+type entry[V any] struct {
+	value   V
+	group   string
+	size    int64
+	expires int64 // as instant says; forever if it does not
+	seq     uint64
+}
+
+// forever is later than any instant.
+const forever = math.MaxInt64
+
+// instant is a time in Unix nanoseconds, or what comes closest to one before
+// 1678 or after 2262.
+func instant(t time.Time) int64 {
+	switch second := t.Unix(); {
+	case second <= math.MinInt64/int64(time.Second):
+		return math.MinInt64
+	case second >= math.MaxInt64/int64(time.Second):
+		return forever - 1
 	}
-	if len(n.items) == 2 { // they have just outgrown first, which must not pin its copy
-		n.first[0] = Item[V]{}
+	return t.UnixNano()
+}
+
+func entryOf[V any](item *Item[V]) entry[V] {
+	e := entry[V]{value: item.Value, group: item.Group, size: item.Size, expires: forever, seq: item.seq}
+	if !item.Expires.IsZero() {
+		e.expires = instant(item.Expires)
+	}
+	return e
+}
+
+func (e *entry[V]) item() Item[V] {
+	item := Item[V]{Value: e.value, Group: e.group, Size: e.size, seq: e.seq}
+	if e.expires != forever {
+		item.Expires = time.Unix(0, e.expires)
+	}
+	return item
+}
+
+func (s *stack[V]) len() int {
+	switch {
+	case !s.filled:
+		return 0
+	case s.rest == nil:
+		return 1
+	}
+	return 1 + len(*s.rest)
+}
+
+func (s *stack[V]) at(i int) *entry[V] {
+	if i == 0 {
+		return &s.first
+	}
+	return &(*s.rest)[i-1]
+}
+
+func (s *stack[V]) insert(i int, e entry[V]) {
+	if !s.filled {
+		s.first, s.filled = e, true
+		return
+	}
+	if i == 0 {
+		e, s.first = s.first, e
+		i = 1
+	}
+	if s.rest == nil {
+		s.rest = new([]entry[V])
+	}
+	*s.rest = slices.Insert(*s.rest, i-1, e)
+}
+
+// remove lets go of the value, too.
+func (s *stack[V]) remove(i int) {
+	switch {
+	case i > 0:
+		*s.rest = slices.Delete(*s.rest, i-1, i)
+	case s.len() > 1:
+		s.first = (*s.rest)[0]
+		*s.rest = slices.Delete(*s.rest, 0, 1)
+	default:
+		s.first, s.filled = entry[V]{}, false
 	}
 }
 
-// replace inserts an item that had a place before.
-func (s *shard[K, V]) replace(n *node[K, V], item *Item[V]) {
-	at := len(n.items)
-	for at > 0 && n.items[at-1].seq > item.seq {
-		at--
-	}
-	n.items = slices.Insert(n.items, at, *item)
-}
-
-// trim makes room within a key of which only group can have grown: by its own
-// oldest item, or by another group if it is new.
-func (s *shard[K, V]) trim(n *node[K, V], group string, out *drops[K, V]) {
-	opts := &s.pool.opts
-	if opts.MaxPerKey > 0 && len(n.items) > opts.MaxPerKey {
-		if oldest, count := members(n.items, group); count > opts.MaxPerKey {
-			s.drop(n, oldest, Evicted, out)
-		}
-	}
-	if opts.MaxGroups > 0 && int(n.groups) > opts.MaxGroups {
-		s.dropGroup(n, stalest(n.items, group), out)
-	}
-}
-
-// cut takes an item out of its stack.
-func (s *shard[K, V]) cut(n *node[K, V], i int) {
-	group := n.items[i].Group
-	s.items--
-	s.charge(-n.items[i].Size)
-	last := len(n.items) - 1
-	if i < last {
-		copy(n.items[i:], n.items[i+1:])
-	}
-	n.items[last] = Item[V]{} // let go of the value
-	n.items = n.items[:last]
-	if last == 0 {
-		s.live--
-	}
-	if s.pool.opts.MaxGroups > 0 && !holds(n.items, group) {
-		n.groups--
-	}
-}
-
-func (s *shard[K, V]) drop(n *node[K, V], i int, why Cause, out *drops[K, V]) {
-	out.add(n.key, n.items[i].Value, why)
-	s.cut(n, i)
-}
-
-func (s *shard[K, V]) dropAll(n *node[K, V], out *drops[K, V]) {
-	for i := len(n.items) - 1; i >= 0; i-- {
-		s.drop(n, i, Evicted, out)
-	}
-}
-
-func (s *shard[K, V]) dropGroup(n *node[K, V], group string, out *drops[K, V]) {
-	for i := len(n.items) - 1; i >= 0; i-- {
-		if n.items[i].Group == group {
-			s.drop(n, i, Evicted, out)
-		}
-	}
-}
-
-// holds reports whether any of the items is of the group.
-func holds[V any](items []Item[V], group string) bool {
-	for i := len(items) - 1; i >= 0; i-- { // from the newest, the likeliest
-		if items[i].Group == group {
+// holds reports whether any item from number from on is of the group.
+func (s *stack[V]) holds(group string, from int) bool {
+	for i := s.len() - 1; i >= from; i-- { // from the newest, the likeliest
+		if s.at(i).group == group {
 			return true
 		}
 	}
@@ -88,9 +115,9 @@ func holds[V any](items []Item[V], group string) bool {
 }
 
 // members returns where the oldest item of a group is and how many there are.
-func members[V any](items []Item[V], group string) (oldest, count int) {
-	for i := len(items) - 1; i >= 0; i-- {
-		if items[i].Group == group {
+func (s *stack[V]) members(group string) (oldest, count int) {
+	for i := s.len() - 1; i >= 0; i-- {
+		if s.at(i).group == group {
 			oldest = i
 			count++
 		}
@@ -101,11 +128,71 @@ func members[V any](items []Item[V], group string) (oldest, count int) {
 // stalest is the group, of those other than keep, whose newest item is the
 // oldest: that of the first item that none of its group follows. There must be
 // such a group.
-func stalest[V any](items []Item[V], keep string) string {
+func (s *stack[V]) stalest(keep string) string {
 	for i := 0; ; i++ {
-		group := items[i].Group
-		if group != keep && !holds(items[i+1:], group) {
+		if group := s.at(i).group; group != keep && !s.holds(group, i+1) {
 			return group
+		}
+	}
+}
+
+// place puts an item at the top, or where it was before.
+func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
+	at := n.len()
+	if item.seq == 0 {
+		s.seq++
+		item.seq = s.seq
+	} else {
+		for at > 0 && n.at(at-1).seq > item.seq {
+			at--
+		}
+	}
+	n.insert(at, entryOf(item))
+}
+
+// trim makes room within a key of which only group can have grown: by its own
+// oldest item, or by another group if it is new.
+func (s *shard[K, V]) trim(n *node[K, V], group string, out *drops[K, V]) {
+	opts := &s.pool.opts
+	if opts.MaxPerKey > 0 && n.len() > opts.MaxPerKey {
+		if oldest, count := n.members(group); count > opts.MaxPerKey {
+			s.drop(n, oldest, Evicted, out)
+		}
+	}
+	if opts.MaxGroups > 0 && int(n.groups) > opts.MaxGroups {
+		s.dropGroup(n, n.stalest(group), out)
+	}
+}
+
+// cut takes an item out of its stack.
+func (s *shard[K, V]) cut(n *node[K, V], i int) {
+	group := n.at(i).group
+	s.items--
+	s.charge(-n.at(i).size)
+	n.remove(i)
+	if !n.filled {
+		s.live--
+	}
+	if s.pool.opts.MaxGroups > 0 && !n.holds(group, 0) {
+		n.groups--
+	}
+}
+
+func (s *shard[K, V]) drop(n *node[K, V], i int, why Cause, out *drops[K, V]) {
+	out.add(n.key, n.at(i).value, why)
+	s.cut(n, i)
+}
+
+func (s *shard[K, V]) dropAll(n *node[K, V], out *drops[K, V]) {
+	for i := n.len() - 1; i >= 0; i-- {
+		s.drop(n, i, Evicted, out)
+	}
+}
+
+func (s *shard[K, V]) dropGroup(n *node[K, V], group string, out *drops[K, V]) {
+	for i := n.len() - 1; i >= 0; i-- {
+		if n.at(i).group == group {
+			s.drop(n, i, Evicted, out)
 		}
 	}
 }
