@@ -77,11 +77,11 @@ func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], o
 		}
 		switch verdict {
 		case Take:
-			*item = e.item()
+			e.get(item)
 			s.cut(n, i)
 			return true
 		case Share:
-			*item = e.item()
+			e.get(item)
 			return true
 		case Drop:
 			s.drop(n, i, Refused, out)

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -43,20 +42,22 @@ func instant(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-func entryOf[V any](item *Item[V]) entry[V] {
-	e := entry[V]{value: item.Value, group: item.Group, size: item.Size, expires: forever, seq: item.seq}
+// set makes an entry of an item.
+func (e *entry[V]) set(item *Item[V]) {
+	e.value, e.group, e.size, e.seq = item.Value, item.Group, item.Size, item.seq
+	e.expires = forever
 	if !item.Expires.IsZero() {
 		e.expires = instant(item.Expires)
 	}
-	return e
 }
 
-func (e *entry[V]) item() Item[V] {
-	item := Item[V]{Value: e.value, Group: e.group, Size: e.size, seq: e.seq}
+// get is the other way.
+func (e *entry[V]) get(item *Item[V]) {
+	item.Value, item.Group, item.Size, item.seq = e.value, e.group, e.size, e.seq
+	item.Expires = time.Time{}
 	if e.expires != forever {
 		item.Expires = time.Unix(0, e.expires)
 	}
-	return item
 }
 
 func (s *stack[V]) len() int {
@@ -76,42 +77,52 @@ func (s *stack[V]) at(i int) *entry[V] {
 	return &(*s.rest)[i-1]
 }
 
-func (s *stack[V]) insert(i int, e entry[V]) {
+// insert makes room and returns it.
+func (s *stack[V]) insert(i int) *entry[V] {
 	if !s.filled {
-		s.first, s.filled = e, true
-		return
-	}
-	if i == 0 {
-		e, s.first = s.first, e
-		i = 1
+		s.filled = true
+		return &s.first
 	}
 	if s.rest == nil {
 		s.rest = new([]entry[V])
 	}
-	*s.rest = slices.Insert(*s.rest, i-1, e)
+	*s.rest = append(*s.rest, entry[V]{})
+	for n := s.len() - 1; n > i; n-- { // of what is put back, from near the top
+		*s.at(n) = *s.at(n - 1)
+	}
+	return s.at(i)
 }
 
 // remove lets go of the value, too.
 func (s *stack[V]) remove(i int) {
-	switch {
-	case i > 0:
-		*s.rest = slices.Delete(*s.rest, i-1, i)
-	case s.len() > 1:
+	last := s.len() - 1
+	if i == 0 && last > 0 {
 		s.first = (*s.rest)[0]
-		*s.rest = slices.Delete(*s.rest, 0, 1)
-	default:
-		s.first, s.filled = entry[V]{}, false
+		i++
 	}
+	if last == 0 {
+		s.first, s.filled = entry[V]{}, false
+		return
+	}
+	rest := *s.rest
+	if i < last {
+		copy(rest[i-1:], rest[i:])
+	}
+	rest[last-1] = entry[V]{}
+	*s.rest = rest[:last-1]
 }
 
 // holds reports whether any item from number from on is of the group.
 func (s *stack[V]) holds(group string, from int) bool {
-	for i := s.len() - 1; i >= from; i-- { // from the newest, the likeliest
-		if s.at(i).group == group {
-			return true
+	if s.rest != nil {
+		rest := *s.rest
+		for i := len(rest) - 1; i >= from-1 && i >= 0; i-- { // from the newest, the likeliest
+			if rest[i].group == group {
+				return true
+			}
 		}
 	}
-	return false
+	return from == 0 && s.filled && s.first.group == group
 }
 
 // members returns where the oldest item of a group is and how many there are.
@@ -147,7 +158,7 @@ func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
 			at--
 		}
 	}
-	n.insert(at, entryOf(item))
+	n.insert(at).set(item)
 }
 
 // trim makes room within a key of which only group can have grown: by its own
