@@ -31,7 +31,11 @@ type node[K comparable, V any] struct {
 	note         int64       // Pool.Note
 	groups       int32       // that have items; counted if Options.MaxGroups is set
 	touched      bool
-	stack[V]
+
+	// Its items are a stack: see at.
+	filled bool        // there is a first
+	first  entry[V]    // the oldest: one item needs no memory of its own
+	rest   *[]entry[V] // nil until there were several
 }
 
 // idle reports whether a key has nothing to lose.

@@ -5,19 +5,6 @@ import (
 	"time"
 )
 
-// A stack is the items of a key, of all groups, by their place in the order:
-// the oldest is number 0.
-//
-// Groups have no stacks of their own. Most keys have one group and a few items,
-// where scanning one stack costs little and a second level would cost each key
-// its memory; and what is the oldest or the newest of all groups stands at an
-// end. For the same reason one item needs no memory of its own.
-type stack[V any] struct {
-	filled bool // there is a first
-	first  entry[V]
-	rest   *[]entry[V] // nil until there were several
-}
-
 // An entry is an Item in as few bytes as it takes.
 type entry[V any] struct {
 	value   V
@@ -60,75 +47,82 @@ func (e *entry[V]) get(item *Item[V]) {
 	}
 }
 
-func (s *stack[V]) len() int {
+func (n *node[K, V]) len() int {
 	switch {
-	case !s.filled:
+	case !n.filled:
 		return 0
-	case s.rest == nil:
+	case n.rest == nil:
 		return 1
 	}
-	return 1 + len(*s.rest)
+	return 1 + len(*n.rest)
 }
 
-func (s *stack[V]) at(i int) *entry[V] {
+// at is one of a key's items, of all groups, by their place in the order: the
+// oldest is number 0.
+//
+// Groups have no stacks of their own. Most keys have one group and a few items,
+// where scanning one stack costs little and a second level would cost each key
+// its memory; and what is the oldest or the newest of all groups stands at an
+// end.
+func (n *node[K, V]) at(i int) *entry[V] {
 	if i == 0 {
-		return &s.first
+		return &n.first
 	}
-	return &(*s.rest)[i-1]
+	return &(*n.rest)[i-1]
 }
 
 // insert makes room and returns it.
-func (s *stack[V]) insert(i int) *entry[V] {
-	if !s.filled {
-		s.filled = true
-		return &s.first
+func (n *node[K, V]) insert(i int) *entry[V] {
+	if !n.filled {
+		n.filled = true
+		return &n.first
 	}
-	if s.rest == nil {
-		s.rest = new([]entry[V])
+	if n.rest == nil {
+		n.rest = new([]entry[V])
 	}
-	*s.rest = append(*s.rest, entry[V]{})
-	for n := s.len() - 1; n > i; n-- { // of what is put back, from near the top
-		*s.at(n) = *s.at(n - 1)
+	*n.rest = append(*n.rest, entry[V]{})
+	for j := n.len() - 1; j > i; j-- { // of what is put back, from near the top
+		*n.at(j) = *n.at(j - 1)
 	}
-	return s.at(i)
+	return n.at(i)
 }
 
 // remove lets go of the value, too.
-func (s *stack[V]) remove(i int) {
-	last := s.len() - 1
+func (n *node[K, V]) remove(i int) {
+	last := n.len() - 1
 	if i == 0 && last > 0 {
-		s.first = (*s.rest)[0]
+		n.first = (*n.rest)[0]
 		i++
 	}
 	if last == 0 {
-		s.first, s.filled = entry[V]{}, false
+		n.first, n.filled = entry[V]{}, false
 		return
 	}
-	rest := *s.rest
+	rest := *n.rest
 	if i < last {
 		copy(rest[i-1:], rest[i:])
 	}
 	rest[last-1] = entry[V]{}
-	*s.rest = rest[:last-1]
+	*n.rest = rest[:last-1]
 }
 
 // holds reports whether any item from number from on is of the group.
-func (s *stack[V]) holds(group string, from int) bool {
-	if s.rest != nil {
-		rest := *s.rest
+func (n *node[K, V]) holds(group string, from int) bool {
+	if n.rest != nil {
+		rest := *n.rest
 		for i := len(rest) - 1; i >= from-1 && i >= 0; i-- { // from the newest, the likeliest
 			if rest[i].group == group {
 				return true
 			}
 		}
 	}
-	return from == 0 && s.filled && s.first.group == group
+	return from == 0 && n.filled && n.first.group == group
 }
 
 // members returns where the oldest item of a group is and how many there are.
-func (s *stack[V]) members(group string) (oldest, count int) {
-	for i := s.len() - 1; i >= 0; i-- {
-		if s.at(i).group == group {
+func (n *node[K, V]) members(group string) (oldest, count int) {
+	for i := n.len() - 1; i >= 0; i-- {
+		if n.at(i).group == group {
 			oldest = i
 			count++
 		}
@@ -139,9 +133,9 @@ func (s *stack[V]) members(group string) (oldest, count int) {
 // stalest is the group, of those other than keep, whose newest item is the
 // oldest: that of the first item that none of its group follows. There must be
 // such a group.
-func (s *stack[V]) stalest(keep string) string {
+func (n *node[K, V]) stalest(keep string) string {
 	for i := 0; ; i++ {
-		if group := s.at(i).group; group != keep && !s.holds(group, i+1) {
+		if group := n.at(i).group; group != keep && !n.holds(group, i+1) {
 			return group
 		}
 	}

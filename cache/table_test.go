@@ -3,6 +3,7 @@ package cache
 import (
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -63,4 +64,13 @@ func TestTableKeepsItsChainsShort(t *testing.T) {
 		}
 		require.Less(t, length, 16)
 	}
+}
+
+// A pool has a node for each key: it fits the allocator's class of 128 bytes if
+// the key is a string with a pointer beside it.
+func TestNodeIsSmall(t *testing.T) {
+	require.LessOrEqual(t, unsafe.Sizeof(node[struct {
+		pointer *int
+		name    string
+	}, *int]{}), uintptr(128))
 }

@@ -27,7 +27,7 @@ type origin struct {
 // ended from the start, so that somebody hears why.
 func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
 	if c.closed.Load() {
-		c.refuse(o, closed.reason)
+		c.refuse(o, closed.reason())
 		return
 	}
 	ticketBytes, state, err := cs.ResumptionState()
@@ -55,7 +55,7 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 	s := c.newSession(o.key, live)
 	defer s.release()
 	s.birth, s.serial = o.birth, c.serial.Add(1)
-	s.reusable = info.Version != 0 && info.Version < tls.VersionTLS13
+	s.allowReuse(info.Version)
 	s.setInfo(info, o, now)
 	s.state.Store(cs)
 	c.ledger.capture(s)
@@ -63,7 +63,7 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 		// Before anybody else can take the session: its end must find it.
 		o.conn.receive(s)
 	}
-	if v := s.stillborn(ticketSize, now); v != nil {
+	if v := s.stillborn(ticketSize, now); v != none {
 		s.end(v)
 	} else {
 		c.pooled(s, s.item())
@@ -81,14 +81,14 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 // error to crypto/tls, whose Put returns none.
 func (c *core) refuse(o origin, reason string) {
 	c.ledger.count(&c.ledger.refused)
-	c.event(Event{Kind: TicketRefused, Scope: o.key.domain.name, Server: o.key.name, Conn: o.conn, Reason: reason})
+	c.event(Event{Kind: TicketRefused, Scope: o.key.domain().name, Server: o.key.name, Conn: o.conn, Reason: reason})
 }
 
 // pooled puts a session into the pool, which takes a reference. A Clear or
 // Remove that ran meanwhile may have passed it by, so it is looked at again.
 func (c *core) pooled(s *session, item cache.Item[*session]) {
 	s.refs.Add(1)
-	s.key.domain.prints.add(s.key.print)
+	s.key.domain().spaces.add(s.key.space)
 	c.pool.Put(s.key, item)
 	switch {
 	case s.isCleared():
@@ -133,29 +133,24 @@ func parses(state *tls.SessionState) bool {
 // whole seconds, and so does the lifetime here, or it would refuse in the last
 // one what was taken for it.
 func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
-	received := info.Received
-	s.useBy = info.Expires
+	received, useBy := info.Received, info.Expires
 	info.Received = now
 	info.ServerName, info.Endpoint, info.FullHandshake = o.serverName, o.endpoint, o.fullHandshake
 	if o.alpn != "" {
 		info.ALPN = o.alpn
 	}
 	wall := now.Round(0)
-	maxAge, maxChainAge := s.core.maxAge, s.core.maxChainAge
-	if s.reusable {
-		// A resumed connection brings a new ticket for the old master secret.
-		maxAge, maxChainAge = min(maxAge, maxSessionAge), min(maxChainAge, maxSessionAge)
+	life, maxChainAge := s.core().maxAge, s.maxChainAge()
+	if s.reusable() {
+		life = min(life, maxSessionAge)
 	}
 	if info.FullHandshake.IsZero() {
-		known := s.core.server(o.key, now)
-		known.chainAge.Store(int64(maxChainAge))
-		info.FullHandshake = time.Unix(0, known.fullHandshake.Load())
+		info.FullHandshake = s.core().chain(o.key, maxChainAge, now)
 	}
-	life := maxAge
-	s.over = overMaxAge
-	limit := func(d time.Duration, v *verdict) {
+	over := overMaxAge
+	limit := func(d time.Duration, v verdict) {
 		if d < life {
-			life, s.over = d, v
+			life, over = d, v
 		}
 	}
 	limit(info.FullHandshake.Add(maxChainAge).Sub(wall), overChainAge)
@@ -164,23 +159,23 @@ func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
 		received = received.Add(time.Duration(wall.Nanosecond()))
 		for _, bound := range [...]struct {
 			end time.Time
-			v   *verdict
-		}{{s.useBy, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
+			v   verdict
+		}{{useBy, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
 			if !bound.end.IsZero() {
 				limit(bound.end.Sub(received), bound.v)
 			}
 		}
 	}
 	info.Expires = wall.Add(life)
-	s.info = info
+	s.pack(info, over)
 }
 
-// stillborn is why a session can never be resumed, or nil.
-func (s *session) stillborn(ticketSize int, now time.Time) *verdict {
+// stillborn is why a session can never be resumed, or none.
+func (s *session) stillborn(ticketSize int, now time.Time) verdict {
 	switch {
 	case ticketSize > maxTicketSize:
 		return tooLarge
-	case s.reusable && !s.info.ExtendedMasterSecret:
+	case s.reusable() && s.flags&extendedMasterSecret == 0:
 		return noMasterSecret // RFC 7627, Section 5.3; rule N21
 	case s.isCleared():
 		return cleared
@@ -193,7 +188,15 @@ func (s *session) stillborn(ticketSize int, now time.Time) *verdict {
 // was handed out, or put twice, is known when it is put again.
 var handedOut = []byte("tlsresume\x00\x01kept")
 
+// onlyMark is the Extra of all states that have nothing else there. Layers must
+// only append to it, says crypto/tls, and to append makes a copy.
+var onlyMark = [][]byte{handedOut}
+
 func mark(state *tls.SessionState) {
+	if len(state.Extra) == 0 {
+		state.Extra = onlyMark
+		return
+	}
 	// Clipped: the array behind may be shared with who made the state.
 	state.Extra = append(state.Extra[:len(state.Extra):len(state.Extra)], handedOut)
 }

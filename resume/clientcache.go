@@ -164,14 +164,14 @@ func (c *ClientCache) NewScope() *Scope { return newDomain(c.core(), "").scope()
 // already, and for a Pending object. If a handshake is just being made with
 // the session, that handshake goes on.
 func (c *ClientCache) Remove(h *Session) bool {
-	if st := h.Status(); st == Unknown || st == Freed || h.s.core != c.core() || h.s.info.ID == "" {
+	if st := h.Status(); st == Unknown || st == Freed || h.s.core() != c.core() || !h.s.isNamed() {
 		return false
 	}
 	if !h.s.retain() {
 		return false
 	}
 	defer h.s.release()
-	return h.s.core.remove(h.s, removed)
+	return c.core().remove(h.s, removed)
 }
 
 // Clear removes every session of every scope, here and in the store, which it

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // A Conn is a TLS client connection that knows its sessions: which one it
@@ -251,7 +253,7 @@ func (c *Conn) verifier(inner func(tls.ConnectionState) error) func(tls.Connecti
 			resumed:      cs.DidResume,
 		}
 		if cs.DidResume && c.lease != nil {
-			c.facts.fullHandshake = c.lease.s.info.FullHandshake
+			c.facts.fullHandshake = timeOf(c.lease.s.fullHandshake)
 		} else {
 			c.facts.fullHandshake = time.Now()
 		}
@@ -331,9 +333,11 @@ func (c *Conn) current() *session {
 // pendingSession is the object that stands for a connection without a ticket.
 func (c *Conn) pendingSession() *session {
 	s := c.domain.core.newSession(c.key(), pending)
-	s.info.ServerName, s.info.Version, s.info.CipherSuite = c.serverName, c.facts.version, c.facts.cipherSuite
-	s.info.ALPN, s.info.LeafNotAfter = c.facts.alpn, c.facts.leafNotAfter
-	s.info.FullHandshake, s.info.Client = c.facts.fullHandshake, true
+	s.pack(ticket.Info{
+		ServerName: c.serverName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
+		ALPN: c.facts.alpn, LeafNotAfter: c.facts.leafNotAfter,
+		FullHandshake: c.facts.fullHandshake, Client: true,
+	}, none)
 	if c.ended {
 		s.end(noTicket)
 		s.release()

@@ -6,16 +6,29 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/tlsresume/tlsresume/cache"
 )
 
-// serverKey is what a session is found under: the security domain, what the
-// layer can see of the configuration, and the server.
+// serverKey is what a session is found under: whose it is, and the server.
 type serverKey struct {
+	space unique.Handle[space]
+	name  string // crypto/tls's key (rule T4), or name:port for a Dialer
+}
+
+// A space is a security domain and what the layer can see of a configuration.
+type space struct {
 	domain *domain
 	print  configPrint
-	name   string // crypto/tls's key (rule T4), or name:port for a Dialer
+}
+
+// domain is nil for the zero key.
+func (k serverKey) domain() *domain {
+	if k.space == (unique.Handle[space]{}) {
+		return nil
+	}
+	return k.space.Value().domain
 }
 
 // A core is a ClientCache at work. It is made once, at first use.
@@ -58,7 +71,7 @@ func newCore(opts *ClientCache) *core {
 	notNegative("MaxChainAge", opts.MaxChainAge)
 	c := &core{
 		maxAge:      min(orDefault(opts.MaxAge, maxTicketAge), maxTicketAge),
-		maxChainAge: orDefault(opts.MaxChainAge, defaultMaxChainAge),
+		maxChainAge: min(orDefault(opts.MaxChainAge, defaultMaxChainAge), maxMaxChainAge),
 		strictClose: opts.StrictClose,
 		onNew:       opts.NewSession,
 		onRemove:    opts.RemoveSession,
@@ -117,10 +130,11 @@ func (c *core) dropped(_ serverKey, s *session, why cache.Cause) {
 	c.depart(s)
 }
 
-// Two bits of session.spoken.
+// Bits of session.spoken.
 const (
 	announced = 1 << iota // NewSession has returned
 	departed              // the session has left the cache
+	queued                // it waits for the vault's writer
 )
 
 // announce calls NewSession. A session may be taken by somebody else before it
@@ -134,16 +148,16 @@ func (c *core) announce(s *session, conn *Conn) {
 	}()
 	defer func() {
 		if c.onNew != nil {
-			c.onNew(&s.borrowed)
+			c.onNew(s.borrow())
 		}
 	}()
-	c.event(Event{Kind: TicketCaptured, Session: &s.borrowed, Conn: conn})
+	c.eventOf(s, Event{Kind: TicketCaptured, Conn: conn})
 }
 
 // depart says, once for each session, that it has left the cache for good. The
 // caller holds a reference and no lock.
 func (c *core) depart(s *session) {
-	if s.spoken.Or(departed) == announced {
+	if s.spoken.Or(departed)&(announced|departed) == announced {
 		c.farewell(s)
 	}
 }
@@ -152,10 +166,10 @@ func (c *core) depart(s *session) {
 func (c *core) farewell(s *session) {
 	defer func() { // also when Observe panics
 		if c.onRemove != nil {
-			c.onRemove(&s.borrowed)
+			c.onRemove(s.borrow())
 		}
 	}()
-	c.event(Event{Kind: SessionEnded, Session: &s.borrowed})
+	c.eventOf(s, Event{Kind: SessionEnded})
 }
 
 // newest is the newest pooled session of a key, with a reference.
@@ -165,7 +179,7 @@ func (c *core) newest(key serverKey) *session {
 }
 
 // remove ends a session everywhere.
-func (c *core) remove(s *session, v *verdict) bool {
+func (c *core) remove(s *session, v verdict) bool {
 	if !s.end(v) {
 		return false
 	}
@@ -176,20 +190,20 @@ func (c *core) remove(s *session, v *verdict) bool {
 
 // finish takes a session that has just ended with v out of pool and store. One
 // that was stored may have been fetched since, and has a twin in the pool.
-func (c *core) finish(s *session, v *verdict) {
+func (c *core) finish(s *session, v verdict) {
 	c.unpool(s)
-	if where := s.filed.Load(); where != nil && !s.reusable {
+	if where := s.filed.Load(); where != nil && !s.reusable() {
 		c.vault.doom(*where, v) // first: revive looks for it last
-		c.pool.Remove(s.key, func(other *session) bool { return other.info.ID == s.info.ID && other.end(v) })
+		c.pool.Remove(s.key, func(other *session) bool { return other.id == s.id && other.end(v) })
 	}
 	c.vault.forget(s)
 }
 
 // forfeit ends a session whose connection failed, unless it is used: one that
 // another handshake has in hand ends when that gives it back.
-func (c *core) forfeit(s *session, v *verdict) {
-	s.fate.CompareAndSwap(nil, v)
-	if now := s.verdict.Load(); !now.leased || now == stowing {
+func (c *core) forfeit(s *session, v verdict) {
+	s.fate.CompareAndSwap(none, v)
+	if now := s.verdict.Load(); !now.isLeased() || now == stowing {
 		c.remove(s, v)
 	}
 }
@@ -202,7 +216,7 @@ func (c *core) unpool(s *session) {
 // withdraw takes a session out of the pool that goes on elsewhere, and gives
 // the pool's reference back.
 func (c *core) withdraw(s *session) {
-	_, ok := c.pool.TakeFrom(s.key, s.info.Endpoint, time.Time{}, func(other *session) cache.Verdict {
+	_, ok := c.pool.TakeFrom(s.key, s.endpoint, time.Time{}, func(other *session) cache.Verdict {
 		if other == s {
 			return cache.Take
 		}
@@ -246,9 +260,9 @@ func (c *core) clear(ctx context.Context, d *domain) (err error) {
 	// In this order from below, whatever callback panics on the way.
 	defer c.event(Event{Kind: Cleared, Scope: name})
 	defer func() { err = c.vault.clear(ctx, d) }()
-	defer c.servers.RemoveIf(func(key serverKey, _ *server) bool { return d == nil || key.domain == d })
-	c.pool.RemoveIf(func(key serverKey, s *session) bool {
-		return (d == nil || key.domain == d) && s.birth < now
-	})
+	within := func(key serverKey) bool { return d == nil || key.domain() == d }
+	defer c.pool.ForgetNotes(within)
+	defer c.servers.RemoveIf(func(key serverKey, _ *server) bool { return within(key) })
+	c.pool.RemoveIf(func(key serverKey, s *session) bool { return within(key) && s.birth < now })
 	return nil
 }

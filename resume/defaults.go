@@ -8,6 +8,7 @@ const (
 	defaultTicketsPerServer = 64
 	defaultMaxBytes         = 64 << 20
 	defaultMaxChainAge      = 7 * 24 * time.Hour
+	maxMaxChainAge          = 100 * 365 * 24 * time.Hour // more cannot be added to a date
 
 	// maxTicketAge is the longest a TLS 1.3 ticket may be kept, whatever its
 	// lifetime says (RFC 8446, Section 4.6.1; rule N1).
@@ -31,10 +32,10 @@ const (
 	// on to, the newest ones.
 	maxReceived = 64
 
-	// maxPrints is how many different configurations of one scope its
+	// maxSpaces is how many different configurations of one scope its
 	// accessors search, and maxConfigs how many *tls.Config a scope knows by
 	// their address; more are read again at every connection.
-	maxPrints  = 64
+	maxSpaces  = 64
 	maxConfigs = 16
 
 	// maxEndpoints is of how many addresses of one server sessions are kept.

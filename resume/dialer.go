@@ -95,7 +95,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn
 	var fetched <-chan singleflight.Result
 	if d.Session == nil && use != toWarm {
 		view := domain.view(d.Config)
-		fetched = domain.core.prefetch(serverKey{domain: domain, print: view.print, name: name}, view)
+		fetched = domain.core.prefetch(serverKey{space: view.space, name: name}, view)
 	}
 	dialer := d.NetDialer
 	if dialer == nil {

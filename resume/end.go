@@ -99,7 +99,7 @@ func (c *Conn) bareEnd() {
 // forfeit ends what the connection received, the last maxReceived of it. A TLS 1.2 session that it was
 // resumed with goes the same way, since it would be used again (RFC 5246,
 // Section 7.2.2).
-func (c *Conn) forfeit(v *verdict) {
+func (c *Conn) forfeit(v verdict) {
 	c.mu.Lock()
 	lost := slices.Clone(c.received)
 	if c.before != nil {
@@ -108,7 +108,7 @@ func (c *Conn) forfeit(v *verdict) {
 	lost = slices.DeleteFunc(lost, func(s *session) bool { return !s.retain() })
 	c.mu.Unlock()
 	for _, s := range lost {
-		if s.info.ID == "" {
+		if !s.isNamed() {
 			s.end(v) // the Pending object: in no pool
 		} else {
 			c.domain.core.forfeit(s, v)

@@ -134,30 +134,36 @@ func (e Event) LogValue() slog.Value {
 	return slog.GroupValue(append(attrs, slog.String("reason", e.Reason))...)
 }
 
-// event fills in what the session knows and tells Observe. The caller holds no
-// lock.
+// event tells Observe. The caller holds no lock.
 func (c *core) event(e Event) {
 	if c.observe == nil {
 		return
 	}
 	e.Time = time.Now()
-	if e.Session != nil {
-		e.Scope, e.Server = e.Session.s.key.domain.name, e.Session.s.key.name
-		switch e.Kind {
-		case TicketCaptured, SessionStored, SessionFetched, HandshakeDone:
-		default:
-			e.Reason = e.Session.Reason()
-		}
-	}
 	c.observe(e)
+}
+
+// eventOf tells of something that happened to a session, which knows the rest.
+// A handle is made if anybody is to get it.
+func (c *core) eventOf(s *session, e Event) {
+	if c.observe == nil {
+		return
+	}
+	e.Session, e.Scope, e.Server = s.borrow(), s.key.domain().name, s.key.name
+	switch e.Kind {
+	case TicketCaptured, SessionStored, SessionFetched:
+	default:
+		e.Reason = e.Session.Reason()
+	}
+	c.event(e)
 }
 
 // storeFailed counts and tells.
 func (c *core) storeFailed(key serverKey, reason string, err error) {
 	c.ledger.count(&c.ledger.storeErrors)
 	scope := ""
-	if key.domain != nil {
-		scope = key.domain.name
+	if d := key.domain(); d != nil {
+		scope = d.name
 	}
 	c.event(Event{Kind: StoreFailed, Scope: scope, Server: key.name, Reason: reason, Err: err})
 }

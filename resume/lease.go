@@ -16,7 +16,6 @@ type lease struct {
 	state   *tls.ClientSessionState // what crypto/tls gets
 	ticket  []byte                  // what to look for in the first flight
 	item    cache.Item[*session]    // its place in the pool
-	known   *server                 // what was known of the key then; nil: nothing
 	pooled  bool                    // taken out of the pool, or of the store, and goes there
 	offered atomic.Bool             // the ticket was in the first flight
 }
@@ -26,27 +25,41 @@ type lease struct {
 func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 	if v := s.verdict.Load(); v != live {
 		if v.open() {
-			return cache.Skip, v.reason // somebody dials with exactly this one
+			return cache.Skip, v.reason() // somebody dials with exactly this one
 		}
 		return cache.Drop, ""
 	}
 	switch v := s.current(now); {
 	case v == clockBack:
-		return cache.Skip, v.reason
-	case v.status != Resumable:
+		return cache.Skip, v.reason()
+	case v.status() != Resumable:
 		s.end(v)
-		return cache.Drop, v.reason
-	case !theirs.IsZero() && !s.useBy.IsZero() && theirs.After(s.useBy):
-		return cache.Skip, overLifetime.reason // crypto/tls would refuse it
-	case !theirs.IsZero() && !s.info.LeafNotAfter.IsZero() && theirs.After(s.info.LeafNotAfter):
-		return cache.Skip, overLeaf.reason
-	case s.reusable:
+		return cache.Drop, v.reason()
+	case !theirs.IsZero() && s.overBy(theirs) != none:
+		return cache.Skip, s.overBy(theirs).reason() // crypto/tls would refuse it
+	case s.reusable():
 		s.retain()
 		return cache.Share, ""
 	case !s.claim():
-		return cache.Skip, leased.reason
+		return cache.Skip, leased.reason()
 	}
 	return cache.Take, ""
+}
+
+// overBy is why crypto/tls would refuse the session by the configuration's clock,
+// where that is not ours; or none.
+func (s *session) overBy(theirs time.Time) verdict {
+	if cs := s.state.Load(); cs != nil {
+		ticketBytes, state, _ := cs.ResumptionState()
+		info, _ := inspect(ticketBytes, state, s.version)
+		switch {
+		case !info.Expires.IsZero() && theirs.After(info.Expires):
+			return overLifetime
+		case !info.LeafNotAfter.IsZero() && theirs.After(info.LeafNotAfter):
+			return overLeaf
+		}
+	}
+	return none
 }
 
 // open makes the state that crypto/tls gets: the one we have, or for TLS 1.2 a
@@ -56,11 +69,11 @@ func (l *lease) open() (err error) {
 	if l.state == nil {
 		return errEnded // by Remove or Clear, just now
 	}
-	if l.s.reusable {
+	if l.s.reusable() {
 		if l.state, err = copyState(l.state); err != nil {
 			return err
 		}
-		l.s.core.ledger.count(&l.s.core.ledger.shared)
+		l.s.core().ledger.count(&l.s.core().ledger.shared)
 	}
 	l.ticket, _, err = l.state.ResumptionState()
 	return err
@@ -92,14 +105,12 @@ func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
 	var l lease
 	if missing, ok := c.take(&l, search{key: key, view: v}, false); !ok {
-		c.event(Event{Kind: SessionMissing, Scope: key.domain.name, Server: key.name, Reason: missing})
+		c.event(Event{Kind: SessionMissing, Scope: key.domain().name, Server: key.name, Reason: missing})
 		return nil, false
 	}
 	defer l.s.release()
-	if l.known == nil {
-		c.server(key, l.s.info.FullHandshake) // the next ticket continues its chain
-	}
-	if !l.s.reusable {
+	c.continueChain(key, l.s)
+	if !l.s.reusable() {
 		l.s.end(used)
 		c.depart(l.s)
 	}
@@ -112,7 +123,7 @@ func (c *core) settle(l *lease, broke bool) {
 	switch {
 	case !l.offered.Load():
 		c.giveBack(l)
-	case l.s.reusable:
+	case l.s.reusable():
 		defer l.s.release()
 		if broke {
 			c.remove(l.s, handshakeError) // RFC 5077, Section 3.2; rule N17
@@ -128,7 +139,7 @@ func (c *core) settle(l *lease, broke bool) {
 
 // giveBack makes a session resumable again whose ticket was not sent.
 func (c *core) giveBack(l *lease) {
-	if l.s.reusable {
+	if l.s.reusable() {
 		l.s.release() // it was never claimed
 		return
 	}
@@ -141,12 +152,12 @@ func (c *core) giveBack(l *lease) {
 	if l.pooled {
 		c.pooled(l.s, l.item)
 	}
-	if fate := l.s.fate.Load(); fate != nil {
+	if fate := l.s.fate.Load(); fate != none {
 		c.remove(l.s, fate)
 		return
 	}
 	c.vault.stow(l.s)
-	c.event(Event{Kind: SessionReturned, Session: &l.s.borrowed})
+	c.eventOf(l.s, Event{Kind: SessionReturned})
 }
 
 // release ends the lease of a session that has ended.
@@ -160,7 +171,7 @@ func (c *core) release(l *lease) {
 // they are handed out, and the end of the newest TLS 1.2 session, or a server
 // that breaks on it would break on every connection.
 func (c *core) failed(key serverKey) {
-	s, ok := c.pool.Newest(key, func(s *session) bool { return s.reusable && s.retain() })
+	s, ok := c.pool.Newest(key, func(s *session) bool { return s.reusable() && s.retain() })
 	if !ok {
 		return
 	}
@@ -180,7 +191,7 @@ var (
 // belongs checks a session that the caller names against where it is to be
 // used. The port may differ.
 func belongs(h *Session, d *domain, v *view, serverName string) error {
-	if h.s == nil || h.s.key.domain != d || h.s.key.print != v.print || h.s.info.ServerName != serverName {
+	if h.s == nil || h.s.key.space != v.space || h.s.serverName() != serverName {
 		return ErrOtherScope
 	}
 	if !h.Resumable() {
@@ -208,8 +219,8 @@ func leaseOf(h *Session) (*lease, error) {
 		return nil, notResumable(h)
 	}
 	ok, fromStore := h.Resumable(), false
-	if ok && !s.reusable && !s.claim() {
-		fromStore = s.core.vault.reclaim(s)
+	if ok && !s.reusable() && !s.claim() {
+		fromStore = s.core().vault.reclaim(s)
 		ok = fromStore || s.claim() // it was being written, and that failed
 	}
 	if !ok {
@@ -218,7 +229,7 @@ func leaseOf(h *Session) (*lease, error) {
 	}
 	l := &lease{s: s, item: s.item(), pooled: fromStore}
 	if err := l.open(); err != nil {
-		s.core.giveBack(l)
+		s.core().giveBack(l)
 		return nil, notResumable(h)
 	}
 	return l, nil

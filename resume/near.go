@@ -107,7 +107,7 @@ func (n *near) idle(v *vault, now time.Time) map[serverKey]bool {
 
 // holdsBack reports whether a session that has come stays here.
 func (v *vault) holdsBack(s *session) bool {
-	return v.near.size > 0 && !s.reusable && v.near.isBusy(s.key) && v.core.usable(s.key) <= v.near.size
+	return v.near.size > 0 && !s.reusable() && v.near.isBusy(s.key) && v.core.usable(s.key) <= v.near.size
 }
 
 // spill has the sessions of idle servers written.

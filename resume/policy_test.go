@@ -261,9 +261,9 @@ func TestClockBeforeReceiptIsNotNow(t *testing.T) {
 	p, c := newPeer(t), new(ClientCache)
 	p.plain(t, p.plugged(c))
 	s := c.Get0Session(serverName).s
-	require.Nil(t, s.lapsed(s.info.Received.Round(0).Add(-clockSlack)))
-	require.Equal(t, clockBack, s.lapsed(s.info.Received.Round(0).Add(-clockSlack-1)))
-	verdict, why := s.fit(s.info.Received.Round(0).Add(-time.Hour), time.Time{})
+	require.Equal(t, none, s.lapsed(s.info().Received.Round(0).Add(-clockSlack)))
+	require.Equal(t, clockBack, s.lapsed(s.info().Received.Round(0).Add(-clockSlack-1)))
+	verdict, why := s.fit(s.info().Received.Round(0).Add(-time.Hour), time.Time{})
 	require.EqualValues(t, 0, verdict, "skipped, not dropped")
 	require.Equal(t, "clock", why)
 	require.True(t, c.Get0Session(serverName).Resumable())

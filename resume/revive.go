@@ -23,7 +23,7 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	if err == nil {
 		cs, err = tls.NewResumptionState(record.Ticket, record.State)
 	}
-	if err != nil || record.Scope != key.domain.name || record.Server != key.name {
+	if err != nil || record.Scope != key.domain().name || record.Server != key.name {
 		c.ledger.count(&c.ledger.unreadable)
 		v.failed(key, "unreadable", err)
 		return false
@@ -32,45 +32,45 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	s := c.newSession(key, live)
 	defer s.release()
 	s.birth, s.serial = birth, c.serial.Add(1)
-	s.reusable = info.Version != 0 && info.Version < tls.VersionTLS13
+	s.allowReuse(info.Version)
 	s.setRecord(info, record, seen)
 	s.state.Store(cs)
 	s.spoken.Store(announced) // when it was received, here or elsewhere
 	c.ledger.fetch(s)
 	where := filing{place, e.ID}
-	if why := cmp.Or(s.spent(time.Now()), v.doomOf(where)); why != nil {
+	if why := cmp.Or(s.spent(time.Now()), v.doomOf(where)); why != none {
 		s.end(why)
 		v.tellEnd(s)
 		return false
 	}
-	if s.reusable {
+	if s.reusable() {
 		v.putBack(s, place, e)
 	}
 	c.pooled(s, s.item())
-	if why := v.doomOf(where); why != nil { // since we looked
+	if why := v.doomOf(where); why != none { // since we looked
 		v.finish(s, why)
 	}
-	if s.reusable && !s.verdict.Load().open() { // by a Clear that came too early for it
+	if s.reusable() && !s.verdict.Load().open() { // by a Clear that came too early for it
 		v.forget(s)
 	}
 	v.tellOf(SessionFetched, s)
 	return true
 }
 
-// spent is why a session that was stored cannot be used any more, or nil.
-func (s *session) spent(now time.Time) *verdict {
+// spent is why a session that was stored cannot be used any more, or none.
+func (s *session) spent(now time.Time) verdict {
 	switch v := s.lapsed(now); {
 	case v == clockBack: // not yet
-	case v != nil:
+	case v != none:
 		return v
 	}
 	switch {
 	case s.isCleared():
 		return cleared
-	case s.core.known(s.key).refusedSince(s.info.Endpoint, s.info.Received):
+	case s.core().known(s.key).refusedSince(s.endpoint, timeOf(s.received)):
 		return failedRefused
 	}
-	return nil
+	return none
 }
 
 // setRecord is setInfo for a session that was received some time ago, maybe by
@@ -80,9 +80,7 @@ func (s *session) setRecord(info ticket.Info, r *ticket.Record, seen *view) {
 		key: s.key, fullHandshake: r.FullHandshake, serverName: r.ServerName,
 		alpn: r.ALPN, endpoint: r.Endpoint, clientNotAfter: seen.clientNotAfter,
 	}, r.Received)
-	if !r.Expires.IsZero() && r.Expires.Before(s.info.Expires) {
-		s.info.Expires, s.over = r.Expires, overLifetime
-	}
+	s.shorten(r.Expires)
 }
 
 // putBack stores a TLS 1.2 session again, for others to use as well.
@@ -106,7 +104,7 @@ func (v *vault) tellOf(kind EventKind, s *session) {
 	}
 	v.tell(func() {
 		defer s.release()
-		v.core.event(Event{Kind: kind, Session: &s.borrowed})
+		v.core.eventOf(s, Event{Kind: kind})
 	})
 }
 

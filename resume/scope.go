@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 )
 
 // A Scope is a security domain (an SSL_CTX): no session leaves it. What one
@@ -139,7 +140,7 @@ func nameOf(serverKey string) string {
 }
 
 func (s *Scope) key(name string) serverKey {
-	return serverKey{domain: s.domain, print: s.view.print, name: name}
+	return serverKey{space: s.view.space, name: name}
 }
 
 // newest is the newest session of a server, with a reference.
@@ -148,8 +149,8 @@ func (s *Scope) newest(name string) *session {
 		return s.domain.core.newest(s.key(name))
 	}
 	var best *session
-	for _, p := range s.domain.prints.list() {
-		found := s.domain.core.newest(serverKey{domain: s.domain, print: p, name: name})
+	for _, space := range s.domain.spaces.list() {
+		found := s.domain.core.newest(serverKey{space: space, name: name})
 		switch {
 		case found == nil:
 		case best == nil || found.serial > best.serial:
@@ -177,35 +178,35 @@ type domain struct {
 	core      *core
 	name      string
 	clearedAt atomic.Uint64 // see core.epoch
-	prints    printList
+	spaces    spaceList
 	views     viewMemo
 	root      Scope
 }
 
 func newDomain(c *core, name string) *domain {
 	d := &domain{core: c, name: name}
-	d.root = Scope{domain: d, view: &view{}}
+	d.root = Scope{domain: d, view: &view{space: unique.Make(space{domain: d})}}
 	return d
 }
 
 // scope is the domain as its users see it.
 func (d *domain) scope() *Scope { return &d.root }
 
-// A printList remembers under which configurations a domain was given
-// sessions, the last maxPrints of them.
-type printList struct {
-	known atomic.Pointer[[]configPrint]
+// A spaceList remembers under which configurations a domain was given
+// sessions, the last maxSpaces of them.
+type spaceList struct {
+	known atomic.Pointer[[]unique.Handle[space]]
 	mu    sync.Mutex // guards writers of known
 }
 
-func (l *printList) list() []configPrint {
+func (l *spaceList) list() []unique.Handle[space] {
 	if known := l.known.Load(); known != nil {
 		return *known
 	}
 	return nil
 }
 
-func (l *printList) add(p configPrint) {
+func (l *spaceList) add(p unique.Handle[space]) {
 	if slices.Contains(l.list(), p) {
 		return
 	}
@@ -216,6 +217,6 @@ func (l *printList) add(p configPrint) {
 		return
 	}
 	known = append(known, p)
-	known = known[max(0, len(known)-maxPrints):]
+	known = known[max(0, len(known)-maxSpaces):]
 	l.known.Store(&known)
 }

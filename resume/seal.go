@@ -55,9 +55,10 @@ const scopeTag = 16
 // places are where a server's sessions are filed: the first for what is put,
 // the others where older keys of the ring have put theirs.
 func (s *SealedStore) places(key serverKey) []string {
+	print := key.space.Value().print
 	both := s.keys.IndexesOf(
-		label("scope", key.domain.name),
-		label("server", key.domain.name, string(key.print[:]), key.name),
+		label("scope", key.domain().name),
+		label("server", key.domain().name, string(print[:]), key.name),
 	)
 	scopes, servers := both[0], both[1]
 	for i := range servers {
@@ -102,18 +103,12 @@ func (s *SealedStore) entry(place string, of *session) (cache.Entry, error) {
 	if err != nil {
 		return cache.Entry{}, err
 	}
-	record := ticket.Record{
-		Ticket: ticketBytes, State: state,
-		Scope: of.key.domain.name, Server: of.key.name,
-		ServerName: of.info.ServerName, Endpoint: of.info.Endpoint, ALPN: of.info.ALPN,
-		Received: of.info.Received, Expires: of.info.Expires, FullHandshake: of.info.FullHandshake,
-	}
-	plain, err := record.MarshalBinary()
+	plain, err := of.record(ticketBytes, state).MarshalBinary()
 	if err != nil {
 		return cache.Entry{}, err
 	}
 	defer clear(plain)
-	e := cache.Entry{ID: s.keys.ID(ticketBytes), Expires: of.info.Expires.Truncate(time.Millisecond)}
+	e := cache.Entry{ID: s.keys.ID(ticketBytes), Expires: timeOf(of.expires).Truncate(time.Millisecond)}
 	e.Value, err = s.keys.Seal(place, e.ID, e.Expires, plain)
 	return e, err
 }

@@ -32,7 +32,7 @@ type search struct {
 func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 	if c.closed.Load() {
 		c.ledger.count(&c.ledger.missed)
-		return closed.reason, false
+		return closed.reason(), false
 	}
 	now := time.Now()
 	known := c.known(q.key)
@@ -45,11 +45,11 @@ func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 	q.anywhere = q.endpoint == "" || known.sharesKeys(now)
 	item, ok := q.find()
 	if !ok {
-		known.missed(now)
+		c.endChain(q.key, now)
 		c.ledger.count(&c.ledger.missed)
 		return q.missing, false
 	}
-	l.s, l.item, l.pooled, l.known = item.Value, item, !item.Value.reusable, known
+	l.s, l.item, l.pooled = item.Value, item, !item.Value.reusable()
 	if err := l.open(); err != nil {
 		l.s.end(handshakeError)
 		c.unpool(l.s)
@@ -105,7 +105,7 @@ func (q *search) lookFurther() (item cache.Item[*session], ok bool) {
 	for more := true; more && !ok; {
 		more = vault.fetch(ctx, q.key, q.view, q.fetched)
 		q.fetched = nil
-		if item, ok = q.look(); !ok && (q.missing != "none" && q.missing != leased.reason || q.apart()) {
+		if item, ok = q.look(); !ok && (q.missing != "none" && q.missing != leased.reason() || q.apart()) {
 			break
 		}
 	}

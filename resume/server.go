@@ -6,24 +6,15 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
 )
 
-// A server is what is remembered of a key besides its sessions. It outlives
-// them, since single use empties a key at every turn. A nil *server is one of
-// which nothing is known.
+// A server is what is remembered of a key with which something was wrong. It
+// outlives the sessions, since single use empties a key at every turn. A nil
+// *server is one of which nothing is known.
 type server struct {
-	// The ways in that cannot join a ticket to a handshake count a chain of
-	// resumptions (rule N11) per key. It begins with the first ticket and,
-	// once its time is over, anew with the first miss, for a miss makes a
-	// full handshake. A connection resumed before that miss may bring its
-	// ticket after it, which then passes for one of the new chain, once.
-	fullHandshake atomic.Int64 // unix nanoseconds
-	chainAge      atomic.Int64 // nanoseconds that a chain may last; 0: no ticket yet
-
 	mu          sync.Mutex // guards the rest
 	apart       time.Time  // until then no session of one endpoint is offered to another
 	failures    int        // resumed handshakes that failed, in a row
@@ -40,9 +31,8 @@ func (c *core) known(key serverKey) *server {
 	return known
 }
 
-// server is known, and begins to remember if nothing is; began is when the
-// chain of resumptions began then.
-func (c *core) server(key serverKey, began time.Time) *server {
+// server is known, and begins to remember if nothing is.
+func (c *core) server(key serverKey) *server {
 	if known := c.known(key); known != nil {
 		return known
 	}
@@ -52,20 +42,8 @@ func (c *core) server(key serverKey, began time.Time) *server {
 		return known
 	}
 	fresh := new(server)
-	fresh.fullHandshake.Store(began.UnixNano())
 	c.servers.Put(key, cache.Item[*server]{Value: fresh})
 	return fresh
-}
-
-// missed begins a new chain if the old one is over.
-func (s *server) missed(now time.Time) {
-	if s == nil {
-		return
-	}
-	began := s.fullHandshake.Load()
-	if now.Sub(time.Unix(0, began)) >= time.Duration(s.chainAge.Load()) {
-		s.fullHandshake.CompareAndSwap(began, now.UnixNano())
-	}
 }
 
 // silent reports whether resumption is suspended.
@@ -150,7 +128,7 @@ func (s *server) failed(now time.Time) bool {
 // offered. at is the key of the connection and endpoint where it led; broke
 // says that the server is to blame.
 func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke bool, err error) {
-	if s.reusable {
+	if s.reusable() {
 		c.doubt(s, err)
 	}
 	switch {
@@ -164,9 +142,8 @@ func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke b
 
 // broke counts a resumed handshake that the server failed.
 func (c *core) broke(at serverKey) {
-	now := time.Now()
-	if c.server(at, now).failed(now) {
-		c.event(Event{Kind: BackedOff, Scope: at.domain.name, Server: at.name})
+	if c.server(at).failed(time.Now()) {
+		c.event(Event{Kind: BackedOff, Scope: at.domain().name, Server: at.name})
 	}
 }
 
@@ -200,25 +177,24 @@ func serversFault(err error) bool {
 // unknown origin, or one that the caller chose for another server, proves
 // nothing.
 func (c *core) refused(s *session, at serverKey, endpoint string) {
-	from := s.info.Endpoint
+	from := s.endpoint
 	switch {
 	case from == "" || endpoint == "":
 	case from == endpoint:
-		if s.reusable {
+		if s.reusable() {
 			c.remove(s, failedRefused) // who holds it would offer it again
 		}
 		if c.vault.keeps(s.key) { // which may have more of them
-			c.server(s.key, time.Now()).refuses(endpoint, s.info.Received)
+			c.server(s.key).refuses(endpoint, timeOf(s.received))
 		}
 		c.pool.TakeFrom(s.key, endpoint, time.Time{}, func(sibling *session) cache.Verdict {
 			v := sibling.verdict.Load()
-			if sibling.info.Received.After(s.info.Received) || v.leased || !sibling.end(failedRefused) && v.open() {
+			if sibling.received > s.received || v.isLeased() || !sibling.end(failedRefused) && v.open() {
 				return cache.Skip
 			}
 			return cache.Drop
 		})
 	case s.key == at:
-		now := time.Now()
-		c.server(at, now).keepApart(now)
+		c.server(at).keepApart(time.Now())
 	}
 }

@@ -150,7 +150,7 @@ func (c *ServerCache) Get1Session(conn net.Conn) *Session {
 // may succeed.
 func (c *ServerCache) Remove(h *Session) bool {
 	core := c.core()
-	if st := h.Status(); st == Unknown || st == Freed || h.s.core != core.books || h.s.info.ID == "" {
+	if st := h.Status(); st == Unknown || st == Freed || h.s.core() != core.books || !h.s.isNamed() {
 		return false
 	}
 	if !h.s.retain() {

@@ -15,10 +15,10 @@ type descent struct {
 }
 
 func descentOf(s *session) descent {
-	v := s.verdict.Load()
+	v, i := s.verdict.Load(), s.info()
 	return descent{
-		fullHandshake: s.info.FullHandshake, resumptions: s.info.Resumptions,
-		stored: v == stored, removed: v.status == Removed,
+		fullHandshake: i.FullHandshake, resumptions: i.Resumptions,
+		stored: v == stored, removed: v.status() == Removed,
 	}
 }
 

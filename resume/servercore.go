@@ -89,12 +89,12 @@ func (c *serverCore) dropped(_ handleKey, s *session, why cache.Cause) {
 
 // remove is ServerCache.Remove. The caller holds a reference.
 func (c *serverCore) remove(s *session) bool {
-	return !s.served.free && c.end(s, removed)
+	return !s.served().free && c.end(s, removed)
 }
 
 // end ends a session, wherever it is.
-func (c *serverCore) end(s *session, v *verdict) bool {
-	if s.served.free {
+func (c *serverCore) end(s *session, v verdict) bool {
+	if s.served().free {
 		return false
 	}
 	if s.filed.Load() != nil {
@@ -103,7 +103,7 @@ func (c *serverCore) end(s *session, v *verdict) bool {
 	if !s.end(v) {
 		return false
 	}
-	c.pool.Remove(s.served.key, func(other *session) bool { return other == s })
+	c.pool.Remove(s.served().key, func(other *session) bool { return other == s })
 	c.books.depart(s)
 	return true
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // A serverListener makes the connections of a ServerCache.
@@ -132,7 +134,7 @@ func (v *serverView) resume(l *serverLink, cs *tls.ConnectionState, s *session, 
 		l.hold(&l.used, s)
 		return
 	}
-	v.core.chains.begin(chainKey{v, cs.ServerName, cs.Version, s.info.ClientLeaf}, descentOf(s), now)
+	v.core.chains.begin(chainKey{v, cs.ServerName, cs.Version, s.info().ClientLeaf}, descentOf(s), now)
 }
 
 // descent is how the connection's sessions come from a full handshake.
@@ -228,12 +230,12 @@ func (l *serverLink) session() *session {
 // the link's lock.
 func (c *serverCore) pendingOf(l *serverLink) *session {
 	s := c.bare(l.facts.ServerName, l.facts.Version, pending)
-	s.info.Version, s.info.CipherSuite = l.facts.Version, l.facts.CipherSuite
-	describe(&s.info, &l.facts, l)
-	s.info.Certificates = len(l.facts.PeerCertificates)
-	if s.info.Certificates > 0 {
-		s.info.LeafNotAfter = l.facts.PeerCertificates[0].NotAfter
+	info := ticket.Info{
+		Version: l.facts.Version, CipherSuite: l.facts.CipherSuite,
+		Certificates: len(l.facts.PeerCertificates), LeafNotAfter: leafNotAfter(l.facts.PeerCertificates),
 	}
+	describe(&info, &l.facts, l)
+	s.pack(info, none)
 	return s
 }
 

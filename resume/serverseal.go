@@ -28,8 +28,8 @@ func (c *serverCore) sendSealed(l *serverLink, context []byte, cs *tls.Connectio
 	s := c.newServed(sealedTicket, state, cs, d, l, now)
 	defer s.release()
 	t, why := c.seal(context, state, s, now)
-	if why == nil {
-		s.served.free = true
+	if why == none {
+		s.served().free = true
 		s.name(t, state)
 		c.books.ledger.capture(s)
 	} else {
@@ -45,13 +45,15 @@ func (c *serverCore) sendSealed(l *serverLink, context []byte, cs *tls.Connectio
 // name gives a session the ticket that was made of it. It is not known to
 // anybody yet.
 func (s *session) name(t []byte, state *tls.SessionState) {
-	named, _ := inspect(t, state, s.info.Version)
-	s.info.ID, s.info.Size = named.ID, named.Size
+	info := s.info()
+	named, _ := inspect(t, state, info.Version)
+	info.ID, info.Size = named.ID, named.Size
+	s.pack(info, s.over)
 }
 
 // seal makes the ticket of a session, or says why there is none.
-func (c *serverCore) seal(context []byte, state *tls.SessionState, s *session, now time.Time) ([]byte, *verdict) {
-	if why := s.unresumable(now); why != nil {
+func (c *serverCore) seal(context []byte, state *tls.SessionState, s *session, now time.Time) ([]byte, verdict) {
+	if why := s.unresumable(now); why != none {
 		return nil, why
 	}
 	plain, err := recordOf(sealedTicket, state, s).MarshalBinary()
@@ -59,7 +61,7 @@ func (c *serverCore) seal(context []byte, state *tls.SessionState, s *session, n
 		return nil, handshakeError
 	}
 	defer clear(plain)
-	expires := s.info.Expires.Truncate(time.Millisecond)
+	expires := timeOf(s.expires).Truncate(time.Millisecond)
 	sealed, err := c.keyring.Seal(string(context), "", expires, plain)
 	if err != nil {
 		return nil, handshakeError
@@ -68,7 +70,7 @@ func (c *serverCore) seal(context []byte, state *tls.SessionState, s *session, n
 	if len(t) > maxTicketSize {
 		return nil, tooLarge
 	}
-	return t, nil
+	return t, none
 }
 
 // openSealed is the opposite of sendSealed.
@@ -88,11 +90,11 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 		return nil, nil, "unreadable"
 	}
 	s := c.revived(record, cs)
-	s.served.free = true
+	s.served().free = true
 	s.name(identity, record.State)
-	if why := s.lapsed(now); why != nil {
+	if why := s.lapsed(now); why != none {
 		s.release()
-		return nil, nil, why.reason
+		return nil, nil, why.reason()
 	}
 	return s, record.State, ""
 }
@@ -105,11 +107,8 @@ func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState) *session
 	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint
 	info.Received, info.FullHandshake = r.Received, r.FullHandshake
 	info.Resumptions, r.State.Extra = takeResumptions(r.State.Extra)
-	s.info = info
-	s.setExpiry(c.lifetime) // ours, which may be shorter than where it was made
-	if r.Expires.Before(s.info.Expires) {
-		s.info.Expires, s.over = r.Expires, overLifetime
-	}
+	s.setExpiry(info, c.lifetime) // ours, which may be shorter than where it was made
+	s.shorten(r.Expires)
 	return s
 }
 

@@ -80,7 +80,7 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 	}
 	of := s.core.newServed(t[:], state, cs, d, l, now)
 	defer of.release()
-	if of.unresumable(now) != nil {
+	if of.unresumable(now) != none {
 		return nil, false
 	}
 	where, err := s.put(l, places[0], t[:], state, of)
@@ -123,7 +123,7 @@ func (s *serverStore) put(l *serverLink, place string, t []byte, state *tls.Sess
 		return nil, err
 	}
 	defer clear(plain)
-	e := cache.Entry{ID: s.sealed.keys.ID(t), Expires: of.info.Expires.Truncate(time.Millisecond)}
+	e := cache.Entry{ID: s.sealed.keys.ID(t), Expires: timeOf(of.expires).Truncate(time.Millisecond)}
 	if e.Value, err = s.sealed.keys.Seal(place, e.ID, e.Expires, plain); err != nil {
 		s.failed(of.key.name, "put", err)
 		return nil, err
@@ -156,11 +156,11 @@ func (s *serverStore) take(l *serverLink, place string, stays bool, identity []b
 	c.books.ledger.fetch(of)
 	of.spoken.Store(announced) // when it was sent, here or elsewhere
 	switch why := of.lapsed(now); {
-	case why != nil:
+	case why != none:
 		of.end(why)
 		c.books.depart(of)
 		of.release()
-		return nil, nil, why.reason
+		return nil, nil, why.reason()
 	case stays:
 		of.filed.Store(&filing{place, e.ID})
 		of.verdict.Store(stored)
@@ -203,7 +203,7 @@ func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string
 
 // revoke deletes a session from the store, which then says whose it is: the
 // caller's, or of who used it.
-func (s *serverStore) revoke(of *session, v *verdict) bool {
+func (s *serverStore) revoke(of *session, v verdict) bool {
 	where := of.filed.Load()
 	if !of.verdict.CompareAndSwap(stored, reclaiming) {
 		return false
@@ -278,7 +278,7 @@ func (s *serverStore) slow(l *serverLink, name string, began time.Time, err erro
 }
 
 func (s *serverStore) failed(name, reason string, err error) {
-	s.core.books.storeFailed(serverKey{domain: s.core.domain, name: name}, reason, err)
+	s.core.books.storeFailed(s.core.domain.root.key(name), reason, err)
 }
 
 // patience is how long the connection's handshake may still wait for the store.
@@ -304,11 +304,6 @@ func (l *serverLink) wait(d time.Duration) {
 // recordOf is a session as it is kept outside the process.
 func recordOf(t []byte, state *tls.SessionState, of *session) *ticket.Record {
 	kept := *state
-	kept.Extra = append(state.Extra[:len(state.Extra):len(state.Extra)], resumptionsExtra(of.info.Resumptions))
-	return &ticket.Record{
-		Ticket: t, State: &kept,
-		Scope: of.key.domain.name, Server: of.key.name, ServerName: of.info.ServerName,
-		Endpoint: of.info.Endpoint, ALPN: of.info.ALPN,
-		Received: of.info.Received, Expires: of.info.Expires, FullHandshake: of.info.FullHandshake,
-	}
+	kept.Extra = append(state.Extra[:len(state.Extra):len(state.Extra)], resumptionsExtra(of.info().Resumptions))
+	return of.record(t, &kept)
 }

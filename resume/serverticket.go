@@ -44,14 +44,14 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	}
 	s := c.newServed(t[:], state, cs, descent, l, now)
 	defer s.release()
-	s.served.key = key
+	s.served().key = key
 	c.books.ledger.capture(s)
-	if why := s.unresumable(now); why != nil {
+	if why := s.unresumable(now); why != none {
 		s.end(why)
 	} else if held, err := tls.NewResumptionState(t[:], state); err == nil {
 		s.state.Store(held)
 		s.refs.Add(1) // the pool's
-		c.pool.Put(key, cache.Item[*session]{Value: s, Size: footprint(s.info), Expires: s.info.Expires})
+		c.pool.Put(key, cache.Item[*session]{Value: s, Size: footprint(s.info()), Expires: timeOf(s.expires)})
 		if c.closed.Load() {
 			c.end(s, closed)
 		}
@@ -77,50 +77,51 @@ func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
 // caller's.
 func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
-	s.look(t, state, cs)
-	describe(&s.info, cs, l)
-	s.info.Received, s.info.FullHandshake, s.info.Resumptions = now, d.fullHandshake, d.resumptions
-	s.setExpiry(c.lifetime)
+	info := s.look(t, state, cs)
+	describe(&info, cs, l)
+	info.Received, info.FullHandshake, info.Resumptions = now, d.fullHandshake, d.resumptions
+	s.setExpiry(info, c.lifetime)
 	return s
 }
 
-// look fills in what ticket.Inspect says. Of most sessions the connection says
+// look is what ticket.Inspect says. Of most sessions the connection says
 // it, too, and it costs less to ask that: all but the secret has a fixed length
 // (rule T9).
-func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) {
-	if s.reusable || len(cs.PeerCertificates) > 0 || len(state.Extra) > 0 || state.EarlyData {
-		s.info, _ = inspect(t, state, cs.Version)
-		return
+func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) (info ticket.Info) {
+	if s.reusable() || len(cs.PeerCertificates) > 0 || len(state.Extra) > 0 || state.EarlyData {
+		info, _ = inspect(t, state, cs.Version)
+		return info
 	}
 	secret := sha256.Size
 	if cs.CipherSuite == tls.TLS_AES_256_GCM_SHA384 {
 		secret = sha512.Size384
 	}
 	sum := sha256.Sum256(t)
-	s.info.ID = hex.EncodeToString(sum[:8])
-	s.info.Version, s.info.CipherSuite = cs.Version, cs.CipherSuite
-	s.info.Size = len(t) + 2 + 1 + 2 + 8 + 1 + secret + 3 + 1 + 1 + 3 + 3
+	info.ID = hex.EncodeToString(sum[:8])
+	info.Version, info.CipherSuite = cs.Version, cs.CipherSuite
+	info.Size = len(t) + 2 + 1 + 2 + 8 + 1 + secret + 3 + 1 + 1 + 3 + 3
+	return info
 }
 
 // bare is a session of which nothing is known yet.
-func (c *serverCore) bare(name string, version uint16, v *verdict) *session {
+func (c *serverCore) bare(name string, version uint16, v verdict) *session {
 	both := new(struct {
 		session
+		words
 		served
 	})
 	s := &both.session
-	s.core, s.key, s.served = c.books, serverKey{domain: c.domain, name: name}, &both.served
-	s.borrowed.s = s
+	s.key, s.words, both.words.served = c.domain.root.key(name), &both.words, &both.served
 	s.serial = c.books.serial.Add(1)
-	s.reusable = version < tls.VersionTLS13
+	s.allowReuse(version)
 	s.verdict.Store(v)
 	s.refs.Store(1)
 	return s
 }
 
-// unresumable is why a session can never be resumed, or nil.
-func (s *session) unresumable(now time.Time) *verdict {
-	if s.reusable && !s.info.ExtendedMasterSecret {
+// unresumable is why a session can never be resumed, or none.
+func (s *session) unresumable(now time.Time) verdict {
+	if s.reusable() && s.flags&extendedMasterSecret == 0 {
 		return noMasterSecret // RFC 7627, Section 5.3; rule N21
 	}
 	return s.lapsed(now)
@@ -141,20 +142,22 @@ func clientLeaf(cs *tls.ConnectionState) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// setExpiry works out when a server's session expires and which limit that is.
+// setExpiry notes an Info, and works out when a server's session expires and which limit that is.
 // The chain of resumptions is bounded as the client's is (rules N11 and N20).
-func (s *session) setExpiry(lifetime time.Duration) {
+func (s *session) setExpiry(info ticket.Info, lifetime time.Duration) {
 	maxChain := time.Duration(defaultMaxChainAge)
-	if s.reusable {
+	if s.reusable() {
 		lifetime, maxChain = min(lifetime, maxSessionAge), maxSessionAge
 	}
-	s.info.Expires, s.over = s.info.Received.Round(0).Add(lifetime), overLifetime
-	if end := s.info.FullHandshake.Round(0).Add(maxChain); end.Before(s.info.Expires) {
-		s.info.Expires, s.over = end, overChainAge
+	over := overLifetime
+	info.Expires = info.Received.Round(0).Add(lifetime)
+	if end := info.FullHandshake.Round(0).Add(maxChain); end.Before(info.Expires) {
+		info.Expires, over = end, overChainAge
 	}
-	if end := s.info.LeafNotAfter; !end.IsZero() && end.Before(s.info.Expires) {
-		s.info.Expires, s.over = end, overClientLeaf
+	if end := info.LeafNotAfter; !end.IsZero() && end.Before(info.Expires) {
+		info.Expires, over = end, overClientLeaf
 	}
+	s.pack(info, over)
 }
 
 // sent tells of a session whose ticket is about to be sent. The caller holds a
@@ -236,7 +239,7 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 	missing = missGone
 	item, ok := c.pool.Take(key, now, func(s *session) cache.Verdict {
 		if why := s.lapsed(now); why == clockBack {
-			missing = why.reason
+			missing = why.reason()
 			return cache.Skip
 		}
 		held := s.state.Load()
@@ -244,7 +247,7 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 			return cache.Drop // it has just been removed
 		}
 		_, state, _ = held.ResumptionState()
-		if s.reusable {
+		if s.reusable() {
 			s.refs.Add(1) // ours, beside the pool's
 			return cache.Share
 		}
@@ -257,7 +260,7 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 		return nil, nil, missing
 	}
 	s = item.Value // with the pool's reference, or one more
-	if s.reusable {
+	if s.reusable() {
 		c.count(&c.books.ledger.shared)
 		own := *state
 		return s, &own, ""

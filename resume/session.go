@@ -40,7 +40,7 @@ func (h *Session) Status() Status {
 	case h.freed || h.released.Load() || h.s.refs.Load() == 0:
 		return Freed
 	}
-	return h.s.current(time.Now()).status
+	return h.s.current(time.Now()).status()
 }
 
 // Reason is one stable word on why the session cannot be resumed: no-ticket,
@@ -53,7 +53,7 @@ func (h *Session) Reason() string {
 	if h == nil || h.s == nil {
 		return ""
 	}
-	return h.s.current(time.Now()).reason
+	return h.s.current(time.Now()).reason()
 }
 
 // Resumable is Status() == Resumable (SSL_SESSION_is_resumable). The answer
@@ -84,7 +84,7 @@ func (h *Session) Release() {
 	case h.released.Swap(true):
 		panic("resume: Release of a Session handle that was released before")
 	case !h.freed:
-		h.s.core.handles.Add(-1)
+		h.s.core().handles.Add(-1)
 		h.s.release()
 	}
 }
@@ -101,7 +101,7 @@ func (h *Session) Info() ticket.Info {
 	if h == nil || h.s == nil {
 		return ticket.Info{}
 	}
-	return h.s.info
+	return h.s.info()
 }
 
 // String names the session by the short hash of its ticket and says how it
@@ -114,10 +114,10 @@ func (h *Session) String() string {
 	if reason := h.Reason(); reason != "" {
 		text += ": " + reason
 	}
-	if h.s.info.ID == "" {
+	if !h.s.isNamed() {
 		return "Session(" + text + ")"
 	}
-	return "Session(" + h.s.info.ID + " " + text + ")"
+	return "Session(" + h.Info().ID + " " + text + ")"
 }
 
 // Format writes String for every verb, so that no verb reaches a secret.

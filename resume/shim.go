@@ -77,7 +77,7 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 // key is what the connection's sessions are found under. It runs under the
 // lock.
 func (c *Conn) key() serverKey {
-	return serverKey{domain: c.domain, print: c.view.print, name: c.name}
+	return serverKey{space: c.view.space, name: c.name}
 }
 
 // endpointOf is the address of the server that a connection leads to, with its

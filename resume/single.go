@@ -20,7 +20,7 @@ type single struct{ handle *Session }
 // Of nil, of the zero Session and of a server's session it is a cache that
 // keeps nothing.
 func (h *Session) ClientSessionCache() tls.ClientSessionCache {
-	if h != nil && h.s != nil && h.s.served != nil {
+	if h != nil && h.s != nil && h.s.served() != nil {
 		return single{}
 	}
 	return single{h}
@@ -32,7 +32,7 @@ func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	s := c.handle.s
-	if nameOf(serverKey) != s.info.ServerName || s.info.ServerName == "" {
+	if s.serverName() == "" || nameOf(serverKey) != s.serverName() {
 		return c.miss(serverKey, "server-name")
 	}
 	l, err := leaseOf(c.handle)
@@ -40,13 +40,14 @@ func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {
 		return c.miss(serverKey, c.handle.Reason())
 	}
 	l.offered.Store(true)
-	s.core.server(s.key.domain.scope().key(serverKey), s.info.FullHandshake)
-	s.core.settle(l, false)
+	s.core().continueChain(s.key.domain().scope().key(serverKey), s)
+	s.core().settle(l, false)
 	return l.state, true
 }
 
 func (c single) miss(serverKey, reason string) (*tls.ClientSessionState, bool) {
-	core, d := c.handle.s.core, c.handle.s.key.domain
+	d := c.handle.s.key.domain()
+	core := d.core
 	core.ledger.count(&core.ledger.missed)
 	core.event(Event{Kind: SessionMissing, Scope: d.name, Server: serverKey, Reason: reason})
 	return nil, false
@@ -58,9 +59,9 @@ func (c single) Put(serverKey string, cs *tls.ClientSessionState) {
 	switch {
 	case c.handle == nil || c.handle.s == nil:
 	case cs != nil:
-		c.handle.s.key.domain.scope().Put(serverKey, cs)
-	case c.handle.s.reusable && c.handle.s.retain():
-		c.handle.s.core.remove(c.handle.s, handshakeError)
+		c.handle.s.key.domain().scope().Put(serverKey, cs)
+	case c.handle.s.reusable() && c.handle.s.retain():
+		c.handle.s.core().remove(c.handle.s, handshakeError)
 		c.handle.s.release()
 	}
 }

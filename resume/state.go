@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
-	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // A session is what handles refer to: immutable facts, a verdict, a count of
@@ -15,54 +14,65 @@ import (
 // References: the pool has one, the connection that received it one until it
 // ends, a lease one until the handshake's outcome is known, a callback one for
 // the call, and every counted handle one.
+//
+// A cache has one for each ticket, so it is laid out to be small: hardly anybody
+// asks for a ticket.Info, which has three times the bytes (see pack and info).
 type session struct {
-	borrowed Session // what Get0 returns; never counted
-
-	core   *core
 	key    serverKey
-	info   ticket.Info
-	useBy  time.Time // by the clock of the configuration (TLS 1.3), as info.LeafNotAfter
-	over   *verdict  // which limit info.Expires comes from
-	birth  uint64    // the core's epoch when its handshake began
-	serial uint64    // order of receipt
-	served *served   // nil: a client's session
+	state  atomic.Pointer[tls.ClientSessionState] // nil once it cannot be resumed
+	filed  atomic.Pointer[filing]                 // where the store has it; nil: nowhere
+	birth  uint64                                 // the core's epoch when its handshake began
+	serial uint64                                 // order of receipt
 
-	verdict atomic.Pointer[verdict]
-	refs    atomic.Int64
-	state   atomic.Pointer[tls.ClientSessionState] // nil once it cannot be resumed
-	filed   atomic.Pointer[filing]                 // where the store has it; nil: nowhere
-	fate    atomic.Pointer[verdict]                // what becomes of it unless it is used
+	verdict atomicVerdict
+	fate    atomicVerdict // what becomes of it unless it is used
+	refs    atomic.Int32
+	spoken  atomic.Uint32 // announced and departed; and queued, for the vault's writer
+	failing atomic.Int32  // handshakes in a row that failed with it (TLS 1.2)
 
-	// The small ones stand together: a cache has many sessions.
-	spoken   atomic.Uint32 // see announce and depart
-	failing  atomic.Int32  // handshakes in a row that failed with it (TLS 1.2)
-	queued   atomic.Bool   // for the vault's writer
-	bucket   bucket        // guarded by core.ledger
-	reusable bool          // TLS 1.2: shared as copies, not used up
+	bucket bucket // guarded by core.ledger
+
+	// What follows never changes, once the session is known to others.
+	flags         uint8
+	over          verdict // which limit expires comes from
+	certificates  uint8   // if there are no words
+	size          uint32
+	version       uint16
+	cipherSuite   uint16
+	endpoint      string
+	words         *words  // what is out of the ordinary; or nil
+	id            [8]byte // Info.ID
+	received      int64   // Unix nanoseconds
+	monotonic     int64   // the same by the clock that is never set
+	expires       int64   // Unix nanoseconds
+	fullHandshake int64   // Unix nanoseconds
+	leafNotAfter  int64   // Unix seconds: certificates end as late as 9999
 }
 
 // newSession makes a session with one reference, the caller's.
-func (c *core) newSession(key serverKey, v *verdict) *session {
-	s := &session{core: c, key: key}
-	s.borrowed.s = s
+func (c *core) newSession(key serverKey, v verdict) *session {
+	s := &session{key: key}
 	s.verdict.Store(v)
 	s.refs.Store(1)
 	return s
 }
 
+// core is the cache that the session belongs to.
+func (s *session) core() *core { return s.key.domain().core }
+
 // current is the verdict with everything that time and Clear change about it.
 // Clear cannot find a session that is in no pool, so whoever looks at one ends
 // it here.
-func (s *session) current(now time.Time) *verdict {
+func (s *session) current(now time.Time) verdict {
 	v := s.verdict.Load()
-	if v.status != Resumable {
+	if v.status() != Resumable {
 		return v
 	}
 	if s.isCleared() {
 		s.end(cleared)
 		return cleared
 	}
-	if lapsed := s.lapsed(now); lapsed != nil {
+	if lapsed := s.lapsed(now); lapsed != none {
 		return lapsed
 	}
 	return v
@@ -70,22 +80,25 @@ func (s *session) current(now time.Time) *verdict {
 
 // isCleared reports whether a Clear came after the handshake that brought it.
 func (s *session) isCleared() bool {
-	return s.birth < s.core.clearedAt.Load() || s.birth < s.key.domain.clearedAt.Load()
+	d := s.key.domain()
+	return s.birth < d.core.clearedAt.Load() || s.birth < d.clearedAt.Load()
 }
 
-// lapsed is why the session cannot be used at this time, or nil. Of the two
+// lapsed is why the session cannot be used at this time, or none. Of the two
 // clocks in a time.Time the one that says older counts: the wall clock may be
 // set back, and the monotonic one stands still while a machine sleeps.
-func (s *session) lapsed(now time.Time) *verdict {
-	age := now.Round(0).Sub(s.info.Received.Round(0))
-	if age < -clockSlack {
+func (s *session) lapsed(now time.Time) verdict {
+	age := now.UnixNano() - s.received
+	if age < -int64(clockSlack) {
 		return clockBack
 	}
-	age = max(age, now.Sub(s.info.Received))
-	if age >= s.info.Expires.Sub(s.info.Received.Round(0)) {
+	if steady := monotonic(now); steady != noTime && s.monotonic != noTime {
+		age = max(age, steady-s.monotonic)
+	}
+	if age >= s.expires-s.received {
 		return s.over
 	}
-	return nil
+	return none
 }
 
 // claim takes the session for one use. It succeeds for one caller until
@@ -102,7 +115,7 @@ func (s *session) restore() bool {
 
 // end gives an open session its last verdict and lets go of the secret. It
 // reports whether it was this call that did.
-func (s *session) end(v *verdict) bool {
+func (s *session) end(v verdict) bool {
 	for {
 		now := s.verdict.Load()
 		if !now.open() {
@@ -110,7 +123,7 @@ func (s *session) end(v *verdict) bool {
 		}
 		if s.verdict.CompareAndSwap(now, v) {
 			s.state.Store(nil)
-			s.core.ledger.move(s)
+			s.core().ledger.move(s)
 			return true
 		}
 	}
@@ -123,11 +136,11 @@ func (s *session) evict() bool {
 	for {
 		now := s.verdict.Load()
 		next := now.evicted()
-		if next == nil {
+		if next == none {
 			return true // it has ended
 		}
 		if s.verdict.CompareAndSwap(now, next) {
-			s.core.ledger.move(s)
+			s.core().ledger.move(s)
 			return now != stowing
 		}
 	}
@@ -136,7 +149,7 @@ func (s *session) evict() bool {
 // item is the session as the pool keeps it.
 func (s *session) item() cache.Item[*session] {
 	return cache.Item[*session]{
-		Value: s, Size: int64(s.info.Size), Expires: s.info.Expires, Group: s.info.Endpoint,
+		Value: s, Size: int64(s.size), Expires: timeOf(s.expires), Group: s.endpoint,
 	}
 }
 
@@ -166,18 +179,21 @@ func (s *session) release() {
 // queue retains the session for the vault's writer, unless it waits for that
 // already: a store that hangs must not make the queue longer with each Flush.
 func (s *session) queue() bool {
-	if !s.queued.CompareAndSwap(false, true) {
+	if s.spoken.Or(queued)&queued != 0 {
 		return false
 	}
 	if !s.retain() {
-		s.queued.Store(false)
+		s.dequeue()
 		return false
 	}
 	return true
 }
 
+// dequeue lets the session be queued again.
+func (s *session) dequeue() { s.spoken.And(^uint32(queued)) }
+
 func (s *session) unqueue() {
-	s.queued.Store(false)
+	s.dequeue()
 	s.release()
 }
 
@@ -186,14 +202,14 @@ func (s *session) countedHandle() *Session {
 	if !s.retain() {
 		return &Session{s: s, counted: true, freed: true}
 	}
-	s.core.handles.Add(1)
+	s.core().handles.Add(1)
 	return &Session{s: s, counted: true}
 }
 
-// borrow is nil for nil.
+// borrow is a handle without a reference; nil for nil.
 func (s *session) borrow() *Session {
 	if s == nil {
 		return nil
 	}
-	return &s.borrowed
+	return &Session{s: s}
 }

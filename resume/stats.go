@@ -79,16 +79,16 @@ const (
 
 // bucketOf sorts a verdict. A lease counts as kept until its handshake is
 // known to have sent the ticket.
-func bucketOf(v *verdict) bucket {
+func bucketOf(v verdict) bucket {
 	switch {
 	case v == evicted || v == leasedEvicted || v == pushedOut:
 		return bucketEvicted
 	case v == stored:
 		return bucketStored
-	case v.leased:
+	case v.isLeased():
 		return bucketKept
 	}
-	switch v.status {
+	switch v.status() {
 	case Used:
 		return bucketUsed
 	case Expired:
@@ -138,7 +138,7 @@ func (l *ledger) begin(s *session, counter *uint64) {
 // to that, so that the last of several changes counts. A Pending object is no
 // session yet.
 func (l *ledger) move(s *session) {
-	if s.info.ID == "" {
+	if !s.isNamed() {
 		return
 	}
 	l.mu.Lock()

@@ -1,6 +1,9 @@
 package resume
 
-import "fmt"
+import (
+	"fmt"
+	"sync/atomic"
+)
 
 // Status says whether a session can be resumed.
 type Status int
@@ -26,58 +29,111 @@ func (s Status) String() string {
 	return statusNames[s]
 }
 
-// A verdict is a status with its reason. A session points to exactly one, and
-// passes from one to the next by compare-and-swap: that is what single use
-// hangs on. Verdicts are compared by address.
-type verdict struct {
-	status Status
-	reason string
-	leased bool // claimed by a handshake that has not ended; may come back
-}
+// A verdict is a status with its reason. A session has exactly one, and passes
+// from one to the next by compare-and-swap: that is what single use hangs on.
+type verdict uint8
 
-var (
-	pending = &verdict{status: Pending, reason: "no-ticket"}
-	live    = &verdict{status: Resumable}
-	evicted = &verdict{status: Resumable, reason: "evicted"}
+const (
+	none verdict = iota // no verdict
 
-	leased        = &verdict{status: Used, reason: "leased", leased: true}
-	leasedEvicted = &verdict{status: Used, reason: "leased", leased: true}
+	pending
+	live
+	evicted
+	leased        // claimed by a handshake that has not ended; may come back
+	leasedEvicted // the same, pushed out of the pool
+
 	// Sessions that are on their way to the store, there, and on the way back
 	// to who holds one: nobody may take them from the pool.
-	stowing        = &verdict{status: Resumable, leased: true}
-	stowingEvicted = &verdict{status: Resumable, reason: "evicted", leased: true}
-	stored         = &verdict{status: Resumable}
-	reclaiming     = &verdict{status: Used, reason: "leased", leased: true}
+	stowing
+	stowingEvicted
+	stored
+	reclaiming
 
-	used = &verdict{status: Used, reason: "used"}
+	used
 
-	overLifetime   = &verdict{status: Expired, reason: "lifetime"}
-	overMaxAge     = &verdict{status: Expired, reason: "max-age"}
-	overChainAge   = &verdict{status: Expired, reason: "chain-age"}
-	overLeaf       = &verdict{status: Expired, reason: "leaf-expired"}
-	overClientLeaf = &verdict{status: Expired, reason: "client-leaf-expired"}
-	clockBack      = &verdict{status: Expired, reason: "clock"}
+	overLifetime
+	overMaxAge
+	overChainAge
+	overLeaf
+	overClientLeaf
+	clockBack
 
-	tooLarge       = &verdict{status: Failed, reason: "ticket-size"}
-	noMasterSecret = &verdict{status: Failed, reason: "no-extended-master-secret"}
-	handshakeError = &verdict{status: Failed, reason: "handshake"}
-	noTicket       = &verdict{status: Failed, reason: "no-ticket"}
-	failedAlert    = &verdict{status: Failed, reason: "alert"}
-	failedUnclean  = &verdict{status: Failed, reason: "unclean"}
-	failedStore    = &verdict{status: Failed, reason: "store"}
-	failedRefused  = &verdict{status: Failed, reason: "refused"}
+	tooLarge
+	noMasterSecret
+	handshakeError
+	noTicket
+	failedAlert
+	failedUnclean
+	failedStore
+	failedRefused
 
-	removed = &verdict{status: Removed, reason: "removed"}
-	cleared = &verdict{status: Removed, reason: "cleared"}
-	closed  = &verdict{status: Removed, reason: "closed"}
-	// On the server nobody can use what a bound pushed out: only the pool
-	// finds a session by its ticket.
-	pushedOut = &verdict{status: Removed, reason: "evicted"}
+	removed
+	cleared
+	closed
+	pushedOut // by a bound, on the server, where only the pool finds a session by its ticket
 )
 
+var verdicts = [...]struct {
+	status Status
+	reason string
+	leased bool // it may come back
+}{
+	none:    {},
+	pending: {status: Pending, reason: "no-ticket"},
+	live:    {status: Resumable},
+	evicted: {status: Resumable, reason: "evicted"},
+
+	leased:         {status: Used, reason: "leased", leased: true},
+	leasedEvicted:  {status: Used, reason: "leased", leased: true},
+	stowing:        {status: Resumable, leased: true},
+	stowingEvicted: {status: Resumable, reason: "evicted", leased: true},
+	stored:         {status: Resumable},
+	reclaiming:     {status: Used, reason: "leased", leased: true},
+
+	used: {status: Used, reason: "used"},
+
+	overLifetime:   {status: Expired, reason: "lifetime"},
+	overMaxAge:     {status: Expired, reason: "max-age"},
+	overChainAge:   {status: Expired, reason: "chain-age"},
+	overLeaf:       {status: Expired, reason: "leaf-expired"},
+	overClientLeaf: {status: Expired, reason: "client-leaf-expired"},
+	clockBack:      {status: Expired, reason: "clock"},
+
+	tooLarge:       {status: Failed, reason: "ticket-size"},
+	noMasterSecret: {status: Failed, reason: "no-extended-master-secret"},
+	handshakeError: {status: Failed, reason: "handshake"},
+	noTicket:       {status: Failed, reason: "no-ticket"},
+	failedAlert:    {status: Failed, reason: "alert"},
+	failedUnclean:  {status: Failed, reason: "unclean"},
+	failedStore:    {status: Failed, reason: "store"},
+	failedRefused:  {status: Failed, reason: "refused"},
+
+	removed:   {status: Removed, reason: "removed"},
+	cleared:   {status: Removed, reason: "cleared"},
+	closed:    {status: Removed, reason: "closed"},
+	pushedOut: {status: Removed, reason: "evicted"},
+}
+
+func (v verdict) status() Status { return verdicts[v].status }
+func (v verdict) reason() string { return verdicts[v].reason }
+
+// isLeased reports whether somebody has claimed the session and may give it
+// back.
+func (v verdict) isLeased() bool { return verdicts[v].leased }
+
+// An atomicVerdict is a verdict that several goroutines pass on. The zero value
+// is none.
+type atomicVerdict struct{ v atomic.Uint32 }
+
+func (a *atomicVerdict) Load() verdict   { return verdict(a.v.Load()) }
+func (a *atomicVerdict) Store(v verdict) { a.v.Store(uint32(v)) }
+func (a *atomicVerdict) CompareAndSwap(old, new verdict) bool {
+	return a.v.CompareAndSwap(uint32(old), uint32(new))
+}
+
 // evicted is the verdict of a session that leaves the pool for want of room;
-// nil if it has ended, or is in no pool.
-func (v *verdict) evicted() *verdict {
+// none if it has ended, or is in no pool.
+func (v verdict) evicted() verdict {
 	switch v {
 	case live:
 		return evicted
@@ -86,10 +142,10 @@ func (v *verdict) evicted() *verdict {
 	case stowing:
 		return stowingEvicted
 	}
-	return nil
+	return none
 }
 
 // open reports whether the session has not ended for good.
-func (v *verdict) open() bool {
-	return v.leased || v.status == Resumable || v.status == Pending
+func (v verdict) open() bool {
+	return v.isLeased() || v.status() == Resumable || v.status() == Pending
 }

@@ -45,7 +45,7 @@ type vault struct {
 
 	// doomed is what is still to be deleted, and why: until then, it is for
 	// nobody here.
-	doomed map[filing]*verdict
+	doomed map[filing]verdict
 }
 
 func newVault(c *core, sealed *SealedStore) *vault {
@@ -55,7 +55,7 @@ func newVault(c *core, sealed *SealedStore) *vault {
 	v := &vault{
 		core: c, sealed: sealed,
 		stopped: make(chan struct{}), waiting: make(map[serverKey]int),
-		late: make(map[serverKey]bool), doomed: make(map[filing]*verdict),
+		late: make(map[serverKey]bool), doomed: make(map[filing]verdict),
 	}
 	v.more = sync.NewCond(&v.mu)
 	return v
@@ -63,7 +63,7 @@ func newVault(c *core, sealed *SealedStore) *vault {
 
 // keeps reports whether sessions of a key are stored: those of named scopes,
 // since an unnamed one does not outlive the process.
-func (v *vault) keeps(key serverKey) bool { return v != nil && key.domain.name != "" }
+func (v *vault) keeps(key serverKey) bool { return v != nil && key.domain().name != "" }
 
 // stow has a session written. If the queue is full it stays in memory, where
 // the next Flush finds it.
@@ -79,14 +79,14 @@ func (v *vault) stow(s *session) {
 
 // doom keeps a session that has ended with why from coming back out of the
 // store, until forget has deleted it there.
-func (v *vault) doom(where filing, why *verdict) {
+func (v *vault) doom(where filing, why verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.doomed[where] = why
 }
 
-// doomOf is nil for what may come back.
-func (v *vault) doomOf(where filing) *verdict {
+// doomOf is none for what may come back.
+func (v *vault) doomOf(where filing) verdict {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.doomed[where]
@@ -161,7 +161,7 @@ func (v *vault) askBack(s *session, where filing) bool {
 	case err != nil:
 		v.failed(s.key, "delete", err)
 		s.verdict.CompareAndSwap(reclaiming, stored)
-		if fate := s.fate.Load(); fate != nil {
+		if fate := s.fate.Load(); fate != none {
 			v.core.remove(s, fate)
 		}
 		return false
@@ -343,7 +343,11 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 		err = v.sealed.clearScope(ctx, d.name)
 	}
 	if err != nil {
-		v.failed(serverKey{domain: d}, "clear", err)
+		var key serverKey
+		if d != nil {
+			key = d.root.key("")
+		}
+		v.failed(key, "clear", err)
 	}
 	return err
 }
@@ -351,7 +355,7 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 // judge tells a breaker how a call of the store went, and the user what the
 // breaker makes of it.
 func (v *vault) judge(b *breaker, key serverKey, call string, err error) {
-	e := Event{Kind: StoreRecovered, Scope: key.domain.name, Server: key.name, Reason: call, Err: err}
+	e := Event{Kind: StoreRecovered, Scope: key.domain().name, Server: key.name, Reason: call, Err: err}
 	changed := false
 	if err == nil {
 		changed = b.succeeded()

@@ -137,7 +137,7 @@ func TestHandshakeDoesNotDrainTheStoreOfWhatItCannotUse(t *testing.T) {
 		conn.view = conn.domain.view(p.client)
 		key := conn.key()
 		conn.Close()
-		b.core().server(key, time.Now()).keepApart(time.Now())
+		b.core().server(key).keepApart(time.Now())
 		for range 3 {
 			why, ok := b.core().take(new(lease), search{key: key, view: conn.view, endpoint: "elsewhere:443"}, true)
 			require.False(t, ok)
@@ -321,7 +321,7 @@ func (w *mayhem) run() {
 		require.Zero(w.t, h.s.refs.Load(), h.String())
 	}
 	for s, n := range w.left {
-		require.Equal(w.t, 1, n, s.info.ID)
+		require.Equal(w.t, 1, n, s.info().ID)
 	}
 }
 
@@ -387,12 +387,12 @@ func (w *mayhem) claim(h *Session) {
 	switch rand.IntN(6) {
 	case 0:
 		if h.s.retain() {
-			h.s.core.remove(h.s, removed)
+			h.s.core().remove(h.s, removed)
 			h.s.release()
 		}
 	case 1:
 		if h.s.retain() {
-			h.s.core.forfeit(h.s, failedAlert)
+			h.s.core().forfeit(h.s, failedAlert)
 			h.s.release()
 		}
 	default:
@@ -404,6 +404,6 @@ func (w *mayhem) claim(h *Session) {
 			w.offer(l.ticket)
 			l.offered.Store(true)
 		}
-		h.s.core.settle(l, false)
+		h.s.core().settle(l, false)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"sync"
 	"time"
+	"unique"
 )
 
 // A configPrint stands for what can be seen and hashed of a configuration. The zero
@@ -17,7 +18,7 @@ type configPrint [16]byte
 // A view is what a way in knows of the configuration its sessions belong to.
 // The zero view knows nothing.
 type view struct {
-	print          configPrint
+	space          unique.Handle[space]
 	clientNotAfter time.Time        // the earliest end of the client's certificates
 	time           func() time.Time // Config.Time
 	ech            bool             // Encrypted Client Hello: tickets are not seen on the wire
@@ -34,7 +35,7 @@ func (v *view) clock() time.Time {
 
 // newView hashes what has an identity: bytes, numbers, and whether a function
 // is there. Pools of roots and what functions do have none.
-func newView(config *tls.Config) *view {
+func newView(d *domain, config *tls.Config) *view {
 	h := sha256.New()
 	v := &view{time: config.Time, ech: len(config.EncryptedClientHelloConfigList) > 0}
 	for i := range config.Certificates {
@@ -63,7 +64,7 @@ func newView(config *tls.Config) *view {
 		}
 	}
 	writeNumber(h, flags)
-	copy(v.print[:], h.Sum(nil))
+	v.space = unique.Make(space{d, configPrint(h.Sum(nil)[:len(configPrint{})])})
 	return v
 }
 
@@ -112,7 +113,7 @@ func (d *domain) view(config *tls.Config) *view {
 	if v != nil {
 		return v
 	}
-	v = newView(config)
+	v = newView(d, config)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.views == nil || len(m.views) >= maxConfigs {

@@ -36,7 +36,7 @@ func (d *Dialer) Warm(ctx context.Context, network, addr string, n int) (int, er
 	core := d.Scope.domain.core
 	w := &warming{
 		dialer: d, ctx: ctx, network: network, addr: addr, n: min(n, core.perServer),
-		key: serverKey{domain: d.Scope.domain, print: d.Scope.domain.view(d.Config).print, name: name},
+		key: serverKey{space: d.Scope.domain.view(d.Config).space, name: name},
 	}
 	w.before = core.usable(w.key)
 	return w.run()
@@ -53,7 +53,7 @@ type warming struct {
 	gained        int // sessions that came
 }
 
-func (w *warming) core() *core { return w.key.domain.core }
+func (w *warming) core() *core { return w.key.domain().core }
 
 // run makes one connection, to learn how many sessions the server sends, and
 // then as many as are missing; again, if some brought fewer.
@@ -144,6 +144,6 @@ func (c *core) usable(key serverKey) (n int) {
 
 // shares reports whether the key has a TLS 1.2 session, which serves all.
 func (c *core) shares(key serverKey) bool {
-	_, ok := c.pool.Newest(key, func(s *session) bool { return s.reusable && s.verdict.Load() == live })
+	_, ok := c.pool.Newest(key, func(s *session) bool { return s.reusable() && s.verdict.Load() == live })
 	return ok
 }

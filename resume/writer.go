@@ -59,7 +59,7 @@ func (v *vault) next() (jobs []job, listeners []*flushing) {
 	}
 	for _, j := range jobs {
 		if j.put != nil {
-			j.put.queued.Store(false) // from here on it may be queued again
+			j.put.dequeue() // from here on it may be queued again
 		}
 	}
 	return jobs, slices.Clone(v.flushes)
@@ -114,7 +114,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 	for _, j := range jobs {
 		s := j.put
 		defer s.release()
-		if s.filed.Load() != nil || !s.reusable && !s.verdict.CompareAndSwap(live, stowing) {
+		if s.filed.Load() != nil || !s.reusable() && !s.verdict.CompareAndSwap(live, stowing) {
 			continue // there already, taken or ended
 		}
 		e, err := v.sealed.entry(place, s)
@@ -154,7 +154,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 // If the store does not hand it out to us, somebody else may have got it, or
 // may get it yet: then it must not be used.
 func (v *vault) salvage(s *session, where filing) {
-	if s.reusable {
+	if s.reusable() {
 		s.filed.Store(&where) // for whoever is to delete it
 		return
 	}
@@ -168,7 +168,7 @@ func (v *vault) salvage(s *session, where filing) {
 }
 
 // finish ends a session from within the writer.
-func (v *vault) finish(s *session, why *verdict) {
+func (v *vault) finish(s *session, why verdict) {
 	if s.end(why) {
 		v.core.withdraw(s)
 		v.forget(s)
@@ -209,8 +209,8 @@ func (v *vault) stowed(s *session, where filing) {
 		v.finish(s, cleared)
 	}
 	switch {
-	case s.reusable && s.verdict.Load().open():
-	case !s.reusable && (s.verdict.CompareAndSwap(stowing, stored) || s.verdict.CompareAndSwap(stowingEvicted, stored)):
+	case s.reusable() && s.verdict.Load().open():
+	case !s.reusable() && (s.verdict.CompareAndSwap(stowing, stored) || s.verdict.CompareAndSwap(stowingEvicted, stored)):
 		v.core.ledger.move(s)
 		v.core.withdraw(s)
 	case s.verdict.Load() == closed: // by a Close that did not wait; it is stored all the same

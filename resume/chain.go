@@ -1,0 +1,45 @@
+package resume
+
+import "time"
+
+// The ways in that cannot join a ticket to a handshake count a chain of
+// resumptions (rule N11) per key, by the instant at which it ends, which is
+// noted in the pool. It begins with the first ticket and, once its time is over,
+// anew with the first miss, for a miss makes a full handshake. A connection
+// resumed before that miss may bring its ticket after it, which then passes for
+// one of the new chain, once.
+
+// chain is when the chain of a key began, of which another ticket has come.
+func (c *core) chain(key serverKey, maxAge time.Duration, now time.Time) time.Time {
+	end, latest := c.pool.Note(key), now.UnixNano()+int64(maxAge)
+	if end == 0 || end > latest {
+		end = latest
+		c.pool.SetNote(key, end)
+	}
+	return time.Unix(0, end-int64(maxAge))
+}
+
+// continueChain sees to it that the next ticket of a key continues the chain of
+// a session that was handed out, if nothing is known of one.
+func (c *core) continueChain(key serverKey, s *session) {
+	if c.pool.Note(key) == 0 {
+		c.pool.SetNote(key, s.fullHandshake+int64(s.maxChainAge()))
+	}
+}
+
+// endChain is for a miss.
+func (c *core) endChain(key serverKey, now time.Time) {
+	if end := c.pool.Note(key); end != 0 && end <= now.UnixNano() {
+		c.pool.SetNote(key, 0)
+	}
+}
+
+// maxChainAge is how long sessions like this one may descend from one full
+// handshake. In TLS 1.2 a resumed connection brings a new ticket for the old
+// master secret.
+func (s *session) maxChainAge() time.Duration {
+	if s.reusable() {
+		return min(s.core().maxChainAge, maxSessionAge)
+	}
+	return s.core().maxChainAge
+}

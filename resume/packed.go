@@ -1,0 +1,155 @@
+package resume
+
+import (
+	"crypto/tls"
+	"encoding/hex"
+	"math"
+	"time"
+
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// words are what most sessions can do without. Without them the server's name
+// is that of the key, and the others are empty.
+type words struct {
+	serverName, alpn, clientLeaf string
+	resumptions, certificates    int
+	served                       *served // nil: a client's session
+}
+
+// Bits of session.flags.
+const (
+	isNamed = 1 << iota // there is a ticket behind it
+	isReusable
+	earlyData
+	extendedMasterSecret
+	isClient
+)
+
+// pack notes an Info, and which limit its Expires comes from. Of Received it
+// notes both clocks.
+func (s *session) pack(i ticket.Info, over verdict) {
+	s.received, s.monotonic = unixNano(i.Received), monotonic(i.Received)
+	s.expires, s.over = unixNano(i.Expires), over
+	s.fullHandshake = unixNano(i.FullHandshake)
+	s.leafNotAfter = i.LeafNotAfter.Unix()
+	s.endpoint = i.Endpoint
+	s.size = uint32(min(i.Size, math.MaxUint32))
+	s.version, s.cipherSuite, s.certificates = i.Version, i.CipherSuite, uint8(i.Certificates)
+	n, err := hex.Decode(s.id[:], []byte(i.ID))
+	for _, flag := range [...]struct {
+		bit uint8
+		is  bool
+	}{
+		{isNamed, n == len(s.id) && err == nil}, {earlyData, i.EarlyData},
+		{extendedMasterSecret, i.ExtendedMasterSecret}, {isClient, i.Client},
+	} {
+		if s.flags &^= flag.bit; flag.is {
+			s.flags |= flag.bit
+		}
+	}
+	usual := words{serverName: nameOf(s.key.name), certificates: int(s.certificates)}
+	if w := (words{i.ServerName, i.ALPN, i.ClientLeaf, i.Resumptions, i.Certificates, s.served()}); s.words != nil {
+		*s.words = w
+	} else if w != usual {
+		s.words = &w
+	}
+}
+
+// shorten ends the session at a time by which others have limited it, if any.
+func (s *session) shorten(to time.Time) {
+	if end := unixNano(to); end != noTime && end < s.expires {
+		s.expires, s.over = end, overLifetime
+	}
+}
+
+// info is what was packed. Received is by the wall clock alone.
+func (s *session) info() ticket.Info {
+	i := ticket.Info{
+		Received: timeOf(s.received), Expires: timeOf(s.expires), FullHandshake: timeOf(s.fullHandshake),
+		Endpoint: s.endpoint, Size: int(s.size), Version: s.version, CipherSuite: s.cipherSuite,
+		ServerName: s.serverName(), Certificates: int(s.certificates),
+		EarlyData:            s.flags&earlyData != 0,
+		ExtendedMasterSecret: s.flags&extendedMasterSecret != 0,
+		Client:               s.flags&isClient != 0,
+	}
+	if s.isNamed() {
+		i.ID = hex.EncodeToString(s.id[:])
+	}
+	if s.leafNotAfter != (time.Time{}).Unix() {
+		i.LeafNotAfter = time.Unix(s.leafNotAfter, 0).UTC()
+	}
+	if w := s.words; w != nil {
+		i.ALPN, i.ClientLeaf = w.alpn, w.clientLeaf
+		i.Resumptions, i.Certificates = w.resumptions, w.certificates
+	}
+	return i
+}
+
+// record is the session as it is kept outside the process.
+func (s *session) record(ticketBytes []byte, state *tls.SessionState) *ticket.Record {
+	i := s.info()
+	return &ticket.Record{
+		Ticket: ticketBytes, State: state,
+		Scope: s.key.domain().name, Server: s.key.name,
+		ServerName: i.ServerName, Endpoint: i.Endpoint, ALPN: i.ALPN,
+		Received: i.Received, Expires: i.Expires, FullHandshake: i.FullHandshake,
+	}
+}
+
+func (s *session) isNamed() bool { return s.flags&isNamed != 0 }
+
+// allowReuse notes that a session is of a version, zero if that is not known,
+// whose sessions are used again.
+func (s *session) allowReuse(version uint16) {
+	if version != 0 && version < tls.VersionTLS13 {
+		s.flags |= isReusable
+	}
+}
+
+// reusable reports whether the session is one of TLS 1.2: shared as copies, not
+// used up.
+func (s *session) reusable() bool { return s.flags&isReusable != 0 }
+
+// served is what a server's session has besides; nil: it is a client's.
+func (s *session) served() *served {
+	if s.words == nil {
+		return nil
+	}
+	return s.words.served
+}
+
+func (s *session) serverName() string {
+	if s.words != nil {
+		return s.words.serverName
+	}
+	return nameOf(s.key.name)
+}
+
+// noTime stands for the zero time.Time, and for no monotonic clock.
+const noTime = math.MinInt64
+
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return noTime
+	}
+	return t.UnixNano()
+}
+
+func timeOf(unixNano int64) time.Time {
+	if unixNano == noTime {
+		return time.Time{}
+	}
+	return time.Unix(0, unixNano)
+}
+
+var processStart = time.Now()
+
+// monotonic is the time by the monotonic clock, in nanoseconds since something
+// or other; noTime if t does not have it.
+func monotonic(t time.Time) int64 {
+	if t.Round(0) == t {
+		return noTime
+	}
+	return int64(t.Sub(processStart))
+}

@@ -1,0 +1,82 @@
+package resume
+
+import (
+	"crypto/tls"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// A cache has a session for each ticket: it fits the allocator's class of 160
+// bytes.
+func TestSessionIsSmall(t *testing.T) {
+	require.LessOrEqual(t, unsafe.Sizeof(session{}), uintptr(160))
+}
+
+// Whatever is known of a session is what Info returns, also what few have.
+func TestInfoIsWhatWasNoted(t *testing.T) {
+	c := new(ClientCache).core()
+	random := rand.New(rand.NewPCG(1, 2))
+	maybe := func(s string) string {
+		if random.IntN(2) == 0 {
+			return ""
+		}
+		return s
+	}
+	at := func() time.Time {
+		if random.IntN(4) == 0 {
+			return time.Time{}
+		}
+		return time.Unix(random.Int64N(1<<33), random.Int64N(1e9))
+	}
+	ends := []time.Time{
+		{}, time.Unix(0, 0).UTC(), time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, Section 4.1.2.5: no well-defined end
+	}
+	keys := []string{"", "example.com", "example.com:443", "192.0.2.1:443", "[2001:db8::1]:443"}
+	for range 2000 {
+		want := ticket.Info{
+			ID:         maybe("0123456789abcdef"),
+			ServerName: maybe("example.com"), Endpoint: maybe("192.0.2.1:443"),
+			Version: uint16(tls.VersionTLS10 + random.IntN(4)), CipherSuite: uint16(random.IntN(1 << 16)),
+			ALPN: maybe("h2"), Received: at(), Expires: at(), FullHandshake: at(),
+			Resumptions: random.IntN(3), LeafNotAfter: ends[random.IntN(len(ends))],
+			ClientLeaf: maybe(strings.Repeat("ab", 32)), EarlyData: random.IntN(2) == 0,
+			ExtendedMasterSecret: random.IntN(2) == 0, Client: random.IntN(2) == 0,
+			Certificates: random.IntN(600), Size: random.IntN(1 << 20),
+		}
+		s := c.newSession(c.plain.key(keys[random.IntN(len(keys))]), live)
+		s.pack(want, overLeaf)
+		require.Equal(t, want, s.info())
+		require.Equal(t, overLeaf, s.over)
+	}
+}
+
+// Of two clocks the one that says older counts, and only between two times that
+// have it.
+func TestAgeIsByTheClockThatSaysOlder(t *testing.T) {
+	c := new(ClientCache).core()
+	s := c.newSession(c.plain.key("example.com"), live)
+	received := time.Now()
+	life := time.Hour
+	note := func(received time.Time) {
+		s.pack(ticket.Info{Received: received, Expires: received.Round(0).Add(life)}, overMaxAge)
+	}
+	note(received)
+	require.Equal(t, none, s.lapsed(received.Add(life-1)))
+	require.Equal(t, overMaxAge, s.lapsed(received.Add(life)), "both")
+	require.Equal(t, overMaxAge, s.lapsed(received.Round(0).Add(life)), "the wall clock, alone")
+	s.received += int64(life) // it was set back since then
+	s.expires += int64(life)
+	require.Equal(t, overMaxAge, s.lapsed(received.Add(life)), "the steady clock")
+	require.Equal(t, clockBack, s.lapsed(received.Add(life-clockSlack-1)))
+	note(received.Round(0))
+	require.Equal(t, none, s.lapsed(received.Add(life-1)), "one that was stored has no steady clock")
+	require.Equal(t, overMaxAge, s.lapsed(received.Add(life)))
+}
