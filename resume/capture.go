@@ -45,16 +45,17 @@ func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
 		return
 	}
 	mark(state)
-	c.keep(cs, len(ticketBytes), info, o, now)
+	c.keep(cs, ticketBytes, info, o, now)
 }
 
 // keep makes the session, known to be one that crypto/tls could use. A zero
 // Version, of an encoding nobody here knows, makes it single use: that is right
 // for TLS 1.3 and only costs handshakes for TLS 1.2.
-func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info, o origin, now time.Time) {
+func (c *core) keep(cs *tls.ClientSessionState, ticketBytes []byte, info ticket.Info, o origin, now time.Time) {
 	s := c.newSession(o.key, live)
 	defer s.release()
 	s.birth, s.serial = o.birth, c.serial.Add(1)
+	s.name(ticketBytes)
 	s.allowReuse(info.Version)
 	s.setInfo(info, o, now)
 	s.state.Store(cs)
@@ -63,7 +64,7 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketSize int, info ticket.Info
 		// Before anybody else can take the session: its end must find it.
 		o.conn.receive(s)
 	}
-	if v := s.stillborn(ticketSize, now); v != none {
+	if v := s.stillborn(len(ticketBytes), now); v != none {
 		s.end(v)
 	} else {
 		c.pooled(s, s.item())
@@ -101,14 +102,15 @@ func (c *core) pooled(s *session, item cache.Item[*session]) {
 	}
 }
 
-// inspect reads what the session says of itself. If its encoding is unknown,
+// inspect reads what the session says of itself, but for its ID. If its encoding is unknown,
 // what remains is what the connection said.
 func inspect(ticketBytes []byte, state *tls.SessionState, version uint16) (info ticket.Info, readable bool) {
-	info, err := ticket.Inspect(ticketBytes, state)
+	info, err := ticket.InspectState(state)
+	info.Size += len(ticketBytes)
 	if err == nil {
 		return info, true
 	}
-	return ticket.Info{ID: info.ID, EarlyData: info.EarlyData, Size: info.Size, Version: version}, false
+	return ticket.Info{EarlyData: info.EarlyData, Size: info.Size, Version: version}, false
 }
 
 // parses asks crypto/tls itself whether it could read the session back: what

@@ -26,8 +26,14 @@ const (
 	isClient
 )
 
-// pack notes an Info, and which limit its Expires comes from. Of Received it
-// notes both clocks.
+// name notes what the ticket is known by.
+func (s *session) name(ticketBytes []byte) {
+	s.id = ticket.ID(ticketBytes)
+	s.flags |= isNamed
+}
+
+// pack notes an Info but for its ID, and which limit its Expires comes from. Of
+// Received it notes both clocks.
 func (s *session) pack(i ticket.Info, over verdict) {
 	s.received, s.monotonic = unixNano(i.Received), monotonic(i.Received)
 	s.expires, s.over = unixNano(i.Expires), over
@@ -36,23 +42,24 @@ func (s *session) pack(i ticket.Info, over verdict) {
 	s.endpoint = i.Endpoint
 	s.size = uint32(min(i.Size, math.MaxUint32))
 	s.version, s.cipherSuite, s.certificates = i.Version, i.CipherSuite, uint8(i.Certificates)
-	n, err := hex.Decode(s.id[:], []byte(i.ID))
 	for _, flag := range [...]struct {
 		bit uint8
 		is  bool
 	}{
-		{isNamed, n == len(s.id) && err == nil}, {earlyData, i.EarlyData},
+		{earlyData, i.EarlyData},
 		{extendedMasterSecret, i.ExtendedMasterSecret}, {isClient, i.Client},
 	} {
 		if s.flags &^= flag.bit; flag.is {
 			s.flags |= flag.bit
 		}
 	}
-	usual := words{serverName: nameOf(s.key.name), certificates: int(s.certificates)}
-	if w := (words{i.ServerName, i.ALPN, i.ClientLeaf, i.Resumptions, i.Certificates, s.served()}); s.words != nil {
-		*s.words = w
-	} else if w != usual {
-		s.words = &w
+	usual := i.ServerName == nameOf(s.key.name) && i.ALPN == "" && i.ClientLeaf == "" &&
+		i.Resumptions == 0 && i.Certificates == int(s.certificates)
+	if s.words == nil && !usual {
+		s.words = new(words)
+	}
+	if s.words != nil {
+		*s.words = words{i.ServerName, i.ALPN, i.ClientLeaf, i.Resumptions, i.Certificates, s.served()}
 	}
 }
 

@@ -84,7 +84,7 @@ func TestUnknownEncodingIsSingleUseForMaxAge(t *testing.T) {
 	cs := p.states(t, 1)[0]
 	plain := c.core().plain
 	o := origin{key: plain.key(serverName)}
-	c.core().keep(cs, 100, ticket.Info{ID: "unreadable", Size: 100}, o, time.Now())
+	c.core().keep(cs, make([]byte, 100), ticket.Info{Size: 100}, o, time.Now())
 	h := c.Get0Session(serverName)
 	require.WithinDuration(t, time.Now().Add(time.Hour), h.Info().Expires, time.Minute)
 	_, ok := c.Get(serverName)

@@ -32,6 +32,7 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	s := c.newSession(key, live)
 	defer s.release()
 	s.birth, s.serial = birth, c.serial.Add(1)
+	s.name(record.Ticket)
 	s.allowReuse(info.Version)
 	s.setRecord(info, record, seen)
 	s.state.Store(cs)

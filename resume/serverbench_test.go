@@ -85,7 +85,7 @@ func TestSessionsAreKnownAsInspectKnowsThem(t *testing.T) {
 		require.NoError(t, err)
 		s := h.cache.core().bare("", cs.Version, live)
 		got := s.look(label, state, &cs)
-		want.Received = got.Received
+		want.Received, want.ID = got.Received, ""
 		want.ExtendedMasterSecret = got.ExtendedMasterSecret // TLS 1.3 has no other
 		require.Equal(t, want, got)
 	}

@@ -30,11 +30,11 @@ func (c *serverCore) sendSealed(l *serverLink, context []byte, cs *tls.Connectio
 	t, why := c.seal(context, state, s, now)
 	if why == none {
 		s.served().free = true
-		s.name(t, state)
+		s.rename(t, state)
 		c.books.ledger.capture(s)
 	} else {
 		t = deadHandle()
-		s.name(t, state)
+		s.rename(t, state)
 		c.books.ledger.capture(s)
 		s.end(why)
 	}
@@ -42,13 +42,14 @@ func (c *serverCore) sendSealed(l *serverLink, context []byte, cs *tls.Connectio
 	return t
 }
 
-// name gives a session the ticket that was made of it. It is not known to
+// rename gives a session the ticket that was made of it. It is not known to
 // anybody yet.
-func (s *session) name(t []byte, state *tls.SessionState) {
+func (s *session) rename(t []byte, state *tls.SessionState) {
 	info := s.info()
 	named, _ := inspect(t, state, info.Version)
-	info.ID, info.Size = named.ID, named.Size
+	info.Size = named.Size
 	s.pack(info, s.over)
+	s.name(t)
 }
 
 // seal makes the ticket of a session, or says why there is none.
@@ -91,7 +92,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 	}
 	s := c.revived(record, cs)
 	s.served().free = true
-	s.name(identity, record.State)
+	s.rename(identity, record.State)
 	if why := s.lapsed(now); why != none {
 		s.release()
 		return nil, nil, why.reason()
@@ -103,6 +104,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 // layer added to the state off again.
 func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
+	s.name(r.Ticket)
 	info, _ := inspect(r.Ticket, r.State, cs.Version)
 	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint
 	info.Received, info.FullHandshake = r.Received, r.FullHandshake

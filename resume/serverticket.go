@@ -77,6 +77,7 @@ func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
 // caller's.
 func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
+	s.name(t)
 	info := s.look(t, state, cs)
 	describe(&info, cs, l)
 	info.Received, info.FullHandshake, info.Resumptions = now, d.fullHandshake, d.resumptions
@@ -84,7 +85,7 @@ func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.Connec
 	return s
 }
 
-// look is what ticket.Inspect says. Of most sessions the connection says
+// look is what ticket.Inspect says but for the ID. Of most sessions the connection says
 // it, too, and it costs less to ask that: all but the secret has a fixed length
 // (rule T9).
 func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) (info ticket.Info) {
@@ -96,8 +97,6 @@ func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionStat
 	if cs.CipherSuite == tls.TLS_AES_256_GCM_SHA384 {
 		secret = sha512.Size384
 	}
-	sum := sha256.Sum256(t)
-	info.ID = hex.EncodeToString(sum[:8])
 	info.Version, info.CipherSuite = cs.Version, cs.CipherSuite
 	info.Size = len(t) + 2 + 1 + 2 + 8 + 1 + secret + 3 + 1 + 1 + 3 + 3
 	return info

@@ -109,9 +109,14 @@ func versionName(v uint16) string {
 	return tls.VersionName(v)
 }
 
-// id is how a session is named: short, stable, and useless to who has not
-// seen the ticket.
-func id(ticket []byte) string {
+// ID is how a session is named, which Info.ID says in hex: short, stable, and
+// useless to who has not seen the ticket.
+func ID(ticket []byte) [8]byte {
 	sum := sha256.Sum256(ticket)
-	return hex.EncodeToString(sum[:8])
+	return [8]byte(sum[:8])
+}
+
+func id(ticket []byte) string {
+	b := ID(ticket)
+	return hex.EncodeToString(b[:])
 }

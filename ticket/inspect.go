@@ -58,10 +58,21 @@ var errEncoding = errors.New("ticket: unknown session encoding")
 //
 // It is safe for concurrent use as long as nobody writes to the state.
 func Inspect(ticket []byte, state *tls.SessionState) (Info, error) {
+	info, err := InspectState(state)
+	if state != nil {
+		info.ID = id(ticket)
+		info.Size += len(ticket)
+	}
+	return info, err
+}
+
+// InspectState is Inspect without the ticket: there is no ID, and Size is of the
+// encoded session alone.
+func InspectState(state *tls.SessionState) (Info, error) {
 	if state == nil {
 		return Info{}, errors.New("ticket: nil session state")
 	}
-	base := Info{ID: id(ticket), EarlyData: state.EarlyData, Size: len(ticket)}
+	base := Info{EarlyData: state.EarlyData}
 	for _, extra := range state.Extra { // of other layers: counted, not read
 		base.Size += 3 + len(extra) // with its length
 	}
