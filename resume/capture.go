@@ -25,7 +25,7 @@ type origin struct {
 // capture makes a session of what crypto/tls received, puts it into the pool
 // and calls NewSession. What can never be resumed is captured all the same,
 // ended from the start, so that somebody hears why.
-func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
+func (c *core) capture(cs *tls.ClientSessionState, o *origin, now time.Time) {
 	if c.closed.Load() {
 		c.refuse(o, closed.reason())
 		return
@@ -39,19 +39,20 @@ func (c *core) capture(cs *tls.ClientSessionState, o origin, now time.Time) {
 		c.refuse(o, "put-back")
 		return
 	}
-	info, readable := inspect(ticketBytes, state, o.version)
+	var info ticket.Info
+	readable := inspect(&info, ticketBytes, state, o.version)
 	if !readable && !parses(state) || readable && (!info.Client || info.Certificates == 0) {
 		c.refuse(o, "unusable")
 		return
 	}
 	mark(state)
-	c.keep(cs, ticketBytes, info, o, now)
+	c.keep(cs, ticketBytes, &info, o, now)
 }
 
 // keep makes the session, known to be one that crypto/tls could use. A zero
 // Version, of an encoding nobody here knows, makes it single use: that is right
 // for TLS 1.3 and only costs handshakes for TLS 1.2.
-func (c *core) keep(cs *tls.ClientSessionState, ticketBytes []byte, info ticket.Info, o origin, now time.Time) {
+func (c *core) keep(cs *tls.ClientSessionState, ticketBytes []byte, info *ticket.Info, o *origin, now time.Time) {
 	s := c.newSession(o.key, live)
 	defer s.release()
 	s.birth, s.serial = o.birth, c.serial.Add(1)
@@ -80,7 +81,7 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketBytes []byte, info ticket.
 
 // refuse counts and tells what is no session of ours to keep. That is not an
 // error to crypto/tls, whose Put returns none.
-func (c *core) refuse(o origin, reason string) {
+func (c *core) refuse(o *origin, reason string) {
 	c.ledger.count(&c.ledger.refused)
 	c.event(Event{Kind: TicketRefused, Scope: o.key.domain().name, Server: o.key.name, Conn: o.conn, Reason: reason})
 }
@@ -104,13 +105,14 @@ func (c *core) pooled(s *session, item cache.Item[*session]) {
 
 // inspect reads what the session says of itself, but for its ID. If its encoding is unknown,
 // what remains is what the connection said.
-func inspect(ticketBytes []byte, state *tls.SessionState, version uint16) (info ticket.Info, readable bool) {
-	info, err := ticket.InspectState(state)
+func inspect(info *ticket.Info, ticketBytes []byte, state *tls.SessionState, version uint16) (readable bool) {
+	var err error
+	*info, err = ticket.InspectState(state)
 	info.Size += len(ticketBytes)
-	if err == nil {
-		return info, true
+	if err != nil {
+		*info = ticket.Info{EarlyData: info.EarlyData, Size: info.Size, Version: version}
 	}
-	return ticket.Info{EarlyData: info.EarlyData, Size: info.Size, Version: version}, false
+	return err == nil
 }
 
 // parses asks crypto/tls itself whether it could read the session back: what
@@ -134,43 +136,46 @@ func parses(state *tls.SessionState) bool {
 // be ours, so each is taken as a distance from the receipt. crypto/tls counts
 // whole seconds, and so does the lifetime here, or it would refuse in the last
 // one what was taken for it.
-func (s *session) setInfo(info ticket.Info, o origin, now time.Time) {
-	received, useBy := info.Received, info.Expires
-	info.Received = now
-	info.ServerName, info.Endpoint, info.FullHandshake = o.serverName, o.endpoint, o.fullHandshake
+func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
+	info.ServerName, info.Endpoint = o.serverName, o.endpoint
 	if o.alpn != "" {
 		info.ALPN = o.alpn
 	}
-	wall := now.Round(0)
+	s.describe(info)
+	s.received, s.monotonic = now.UnixNano(), monotonic(now)
 	life, maxChainAge := s.core().maxAge, s.maxChainAge()
 	if s.reusable() {
 		life = min(life, maxSessionAge)
 	}
-	if info.FullHandshake.IsZero() {
-		info.FullHandshake = s.core().chain(o.key, maxChainAge, now)
+	if s.fullHandshake = unixNano(o.fullHandshake); s.fullHandshake == noTime {
+		s.fullHandshake = s.core().chain(o.key, maxChainAge, s.received)
 	}
-	over := overMaxAge
+	s.over = overMaxAge
 	limit := func(d time.Duration, v verdict) {
 		if d < life {
-			life, over = d, v
+			life, s.over = d, v
 		}
 	}
-	limit(info.FullHandshake.Add(maxChainAge).Sub(wall), overChainAge)
-	if !received.IsZero() {
+	limit(time.Duration(s.fullHandshake-s.received)+maxChainAge, overChainAge)
+	if !info.Received.IsZero() {
 		// As late in its second as in ours.
-		received = received.Add(time.Duration(wall.Nanosecond()))
+		late := time.Duration(now.Nanosecond())
 		for _, bound := range [...]struct {
 			end time.Time
 			v   verdict
-		}{{useBy, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
+		}{{info.Expires, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
 			if !bound.end.IsZero() {
-				limit(bound.end.Sub(received), bound.v)
+				seconds := min(max(bound.end.Unix()-info.Received.Unix(), -farOff), farOff)
+				limit(time.Duration(seconds)*time.Second-late, bound.v)
 			}
 		}
 	}
-	info.Expires = wall.Add(life)
-	s.pack(info, over)
+	s.expires = s.received + int64(life)
 }
+
+// farOff is more seconds than any session lasts, and as many as a time.Duration
+// can count. Certificates end in whole seconds, as sessions do.
+const farOff = 1 << 32
 
 // stillborn is why a session can never be resumed, or none.
 func (s *session) stillborn(ticketSize int, now time.Time) verdict {

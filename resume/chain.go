@@ -9,14 +9,15 @@ import "time"
 // resumed before that miss may bring its ticket after it, which then passes for
 // one of the new chain, once.
 
-// chain is when the chain of a key began, of which another ticket has come.
-func (c *core) chain(key serverKey, maxAge time.Duration, now time.Time) time.Time {
-	end, latest := c.pool.Note(key), now.UnixNano()+int64(maxAge)
+// chain is when the chain of a key began, of which another ticket has come now.
+// Both are in Unix nanoseconds.
+func (c *core) chain(key serverKey, maxAge time.Duration, now int64) int64 {
+	end, latest := c.pool.Note(key), now+int64(maxAge)
 	if end == 0 || end > latest {
 		end = latest
 		c.pool.SetNote(key, end)
 	}
-	return time.Unix(0, end-int64(maxAge))
+	return end - int64(maxAge)
 }
 
 // continueChain sees to it that the next ticket of a key continues the chain of

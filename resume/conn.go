@@ -333,7 +333,7 @@ func (c *Conn) current() *session {
 // pendingSession is the object that stands for a connection without a ticket.
 func (c *Conn) pendingSession() *session {
 	s := c.domain.core.newSession(c.key(), pending)
-	s.pack(ticket.Info{
+	s.pack(&ticket.Info{
 		ServerName: c.serverName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
 		ALPN: c.facts.alpn, LeafNotAfter: c.facts.leafNotAfter,
 		FullHandshake: c.facts.fullHandshake, Client: true,

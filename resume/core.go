@@ -141,6 +141,12 @@ const (
 // returns; its RemoveSession then waits and is called here, so that the two
 // always come in order. The caller holds a reference.
 func (c *core) announce(s *session, conn *Conn) {
+	if c.onNew == nil && c.observe == nil {
+		if s.spoken.Or(announced)&departed != 0 {
+			c.farewell(s)
+		}
+		return
+	}
 	defer func() { // also when the callback panics
 		if s.spoken.Or(announced)&departed != 0 {
 			c.farewell(s)
@@ -164,6 +170,9 @@ func (c *core) depart(s *session) {
 
 // farewell is the last that is heard of a session.
 func (c *core) farewell(s *session) {
+	if c.onRemove == nil && c.observe == nil {
+		return
+	}
 	defer func() { // also when Observe panics
 		if c.onRemove != nil {
 			c.onRemove(s.borrow())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // A lease is a session on its way into one handshake, with a reference.
@@ -51,7 +52,8 @@ func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 func (s *session) overBy(theirs time.Time) verdict {
 	if cs := s.state.Load(); cs != nil {
 		ticketBytes, state, _ := cs.ResumptionState()
-		info, _ := inspect(ticketBytes, state, s.version)
+		var info ticket.Info
+		inspect(&info, ticketBytes, state, s.version)
 		switch {
 		case !info.Expires.IsZero() && theirs.After(info.Expires):
 			return overLifetime

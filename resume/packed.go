@@ -34,24 +34,28 @@ func (s *session) name(ticketBytes []byte) {
 
 // pack notes an Info but for its ID, and which limit its Expires comes from. Of
 // Received it notes both clocks.
-func (s *session) pack(i ticket.Info, over verdict) {
+func (s *session) pack(i *ticket.Info, over verdict) {
+	s.describe(i)
 	s.received, s.monotonic = unixNano(i.Received), monotonic(i.Received)
 	s.expires, s.over = unixNano(i.Expires), over
 	s.fullHandshake = unixNano(i.FullHandshake)
+}
+
+// describe is pack without our own times.
+func (s *session) describe(i *ticket.Info) {
 	s.leafNotAfter = i.LeafNotAfter.Unix()
 	s.endpoint = i.Endpoint
 	s.size = uint32(min(i.Size, math.MaxUint32))
 	s.version, s.cipherSuite, s.certificates = i.Version, i.CipherSuite, uint8(i.Certificates)
-	for _, flag := range [...]struct {
-		bit uint8
-		is  bool
-	}{
-		{earlyData, i.EarlyData},
-		{extendedMasterSecret, i.ExtendedMasterSecret}, {isClient, i.Client},
-	} {
-		if s.flags &^= flag.bit; flag.is {
-			s.flags |= flag.bit
-		}
+	s.flags &^= earlyData | extendedMasterSecret | isClient
+	if i.EarlyData {
+		s.flags |= earlyData
+	}
+	if i.ExtendedMasterSecret {
+		s.flags |= extendedMasterSecret
+	}
+	if i.Client {
+		s.flags |= isClient
 	}
 	usual := i.ServerName == nameOf(s.key.name) && i.ALPN == "" && i.ClientLeaf == "" &&
 		i.Resumptions == 0 && i.Certificates == int(s.certificates)

@@ -55,7 +55,7 @@ func TestInfoIsWhatWasNoted(t *testing.T) {
 			s.name([]byte(label))
 			want.ID = "cc17bef09b291e93" // of its SHA-256
 		}
-		s.pack(want, overLeaf)
+		s.pack(&want, overLeaf)
 		require.Equal(t, want, s.info())
 		require.Equal(t, overLeaf, s.over)
 	}
@@ -69,7 +69,7 @@ func TestAgeIsByTheClockThatSaysOlder(t *testing.T) {
 	received := time.Now()
 	life := time.Hour
 	note := func(received time.Time) {
-		s.pack(ticket.Info{Received: received, Expires: received.Round(0).Add(life)}, overMaxAge)
+		s.pack(&ticket.Info{Received: received, Expires: received.Round(0).Add(life)}, overMaxAge)
 	}
 	note(received)
 	require.Equal(t, none, s.lapsed(received.Add(life-1)))

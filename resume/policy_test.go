@@ -83,8 +83,8 @@ func TestUnknownEncodingIsSingleUseForMaxAge(t *testing.T) {
 	p, c := newPeer(t, tls12), &ClientCache{MaxAge: time.Hour}
 	cs := p.states(t, 1)[0]
 	plain := c.core().plain
-	o := origin{key: plain.key(serverName)}
-	c.core().keep(cs, make([]byte, 100), ticket.Info{Size: 100}, o, time.Now())
+	o := &origin{key: plain.key(serverName)}
+	c.core().keep(cs, make([]byte, 100), &ticket.Info{Size: 100}, o, time.Now())
 	h := c.Get0Session(serverName)
 	require.WithinDuration(t, time.Now().Add(time.Hour), h.Info().Expires, time.Minute)
 	_, ok := c.Get(serverName)

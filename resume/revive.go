@@ -28,13 +28,14 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 		v.failed(key, "unreadable", err)
 		return false
 	}
-	info, _ := inspect(record.Ticket, record.State, 0)
+	var info ticket.Info
+	inspect(&info, record.Ticket, record.State, 0)
 	s := c.newSession(key, live)
 	defer s.release()
 	s.birth, s.serial = birth, c.serial.Add(1)
 	s.name(record.Ticket)
 	s.allowReuse(info.Version)
-	s.setRecord(info, record, seen)
+	s.setRecord(&info, record, seen)
 	s.state.Store(cs)
 	s.spoken.Store(announced) // when it was received, here or elsewhere
 	c.ledger.fetch(s)
@@ -76,8 +77,8 @@ func (s *session) spent(now time.Time) verdict {
 
 // setRecord is setInfo for a session that was received some time ago, maybe by
 // another process with other limits: the tighter ones count.
-func (s *session) setRecord(info ticket.Info, r *ticket.Record, seen *view) {
-	s.setInfo(info, origin{
+func (s *session) setRecord(info *ticket.Info, r *ticket.Record, seen *view) {
+	s.setInfo(info, &origin{
 		key: s.key, fullHandshake: r.FullHandshake, serverName: r.ServerName,
 		alpn: r.ALPN, endpoint: r.Endpoint, clientNotAfter: seen.clientNotAfter,
 	}, r.Received)

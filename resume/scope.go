@@ -45,7 +45,7 @@ func (s *Scope) Put(serverKey string, cs *tls.ClientSessionState) {
 		return
 	}
 	now := time.Now()
-	c.capture(cs, origin{
+	c.capture(cs, &origin{
 		key:            key,
 		birth:          c.epoch.Load(),
 		serverName:     nameOf(serverKey),

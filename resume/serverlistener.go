@@ -235,7 +235,7 @@ func (c *serverCore) pendingOf(l *serverLink) *session {
 		Certificates: len(l.facts.PeerCertificates), LeafNotAfter: leafNotAfter(l.facts.PeerCertificates),
 	}
 	describe(&info, &l.facts, l)
-	s.pack(info, none)
+	s.pack(&info, none)
 	return s
 }
 

@@ -46,9 +46,10 @@ func (c *serverCore) sendSealed(l *serverLink, context []byte, cs *tls.Connectio
 // anybody yet.
 func (s *session) rename(t []byte, state *tls.SessionState) {
 	info := s.info()
-	named, _ := inspect(t, state, info.Version)
+	var named ticket.Info
+	inspect(&named, t, state, info.Version)
 	info.Size = named.Size
-	s.pack(info, s.over)
+	s.pack(&info, s.over)
 	s.name(t)
 }
 
@@ -105,7 +106,8 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
 	s.name(r.Ticket)
-	info, _ := inspect(r.Ticket, r.State, cs.Version)
+	var info ticket.Info
+	inspect(&info, r.Ticket, r.State, cs.Version)
 	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint
 	info.Received, info.FullHandshake = r.Received, r.FullHandshake
 	info.Resumptions, r.State.Extra = takeResumptions(r.State.Extra)

@@ -90,7 +90,7 @@ func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.Connec
 // (rule T9).
 func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) (info ticket.Info) {
 	if s.reusable() || len(cs.PeerCertificates) > 0 || len(state.Extra) > 0 || state.EarlyData {
-		info, _ = inspect(t, state, cs.Version)
+		inspect(&info, t, state, cs.Version)
 		return info
 	}
 	secret := sha256.Size
@@ -156,7 +156,7 @@ func (s *session) setExpiry(info ticket.Info, lifetime time.Duration) {
 	if end := info.LeafNotAfter; !end.IsZero() && end.Before(info.Expires) {
 		info.Expires, over = end, overClientLeaf
 	}
-	s.pack(info, over)
+	s.pack(&info, over)
 }
 
 // sent tells of a session whose ticket is about to be sent. The caller holds a

@@ -61,7 +61,7 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 		return
 	}
 	defer c.arrived() // also when a callback panics
-	c.domain.core.capture(cs, origin{
+	c.domain.core.capture(cs, &origin{
 		key:            at,
 		birth:          birth,
 		fullHandshake:  f.fullHandshake,

@@ -192,12 +192,13 @@ func (m *fieldMap) rawField(certificate reflect.Value) reflect.Value {
 // with the same result.
 var proven [8]atomic.Bool
 
-// inspectFields is inspectEncoded by reflection. It reports false when the
-// encoding has to be asked.
-func inspectFields(base Info, state *tls.SessionState) (Info, bool) {
-	m, info := fields.Load(), base
-	if m == nil || !m.read(&info, state) {
-		return Info{}, false
+// inspectFields is inspectEncoded by reflection. It reports false, and leaves
+// the Info as it was, when the encoding has to be asked.
+func inspectFields(info *Info, state *tls.SessionState) bool {
+	m, base := fields.Load(), Info{EarlyData: info.EarlyData, Size: info.Size}
+	if m == nil || !m.read(info, state) {
+		*info = base
+		return false
 	}
 	shape := 0
 	for bit, set := range [...]bool{info.Version < tls.VersionTLS13, info.Client, info.EarlyData} {
@@ -206,12 +207,13 @@ func inspectFields(base Info, state *tls.SessionState) (Info, bool) {
 		}
 	}
 	if proven[shape].Load() {
-		return info, true
+		return true
 	}
-	if want, err := inspectEncoded(base, state); err != nil || info != want {
+	if want, err := inspectEncoded(base, state); err != nil || *info != want {
 		fields.CompareAndSwap(m, nil)
-		return Info{}, false
+		*info = base
+		return false
 	}
 	proven[shape].Store(true)
-	return info, true
+	return true
 }

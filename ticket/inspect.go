@@ -68,18 +68,18 @@ func Inspect(ticket []byte, state *tls.SessionState) (Info, error) {
 
 // InspectState is Inspect without the ticket: there is no ID, and Size is of the
 // encoded session alone.
-func InspectState(state *tls.SessionState) (Info, error) {
+func InspectState(state *tls.SessionState) (info Info, err error) {
 	if state == nil {
-		return Info{}, errors.New("ticket: nil session state")
+		return info, errors.New("ticket: nil session state")
 	}
-	base := Info{EarlyData: state.EarlyData}
+	info.EarlyData = state.EarlyData
 	for _, extra := range state.Extra { // of other layers: counted, not read
-		base.Size += 3 + len(extra) // with its length
+		info.Size += 3 + len(extra) // with its length
 	}
-	if info, ok := inspectFields(base, state); ok {
+	if inspectFields(&info, state) {
 		return info, nil
 	}
-	return inspectEncoded(base, state)
+	return inspectEncoded(info, state)
 }
 
 // inspectEncoded adds to the Info what the encoding says, and its length.
