@@ -64,16 +64,16 @@ const (
 )
 
 // An Item is a value and what the pool must know of it. An Item that Take or
-// TakeFrom took out may be put back under the same key and regains its old
-// place in the order of the key and of its group; as long as it is out, it is
-// not in the pool in any way.
+// TakeFrom took out may be put back under the same key and, by its Place,
+// regains its old place in the order of the key and of its group; as long as it
+// is out, it is not in the pool in any way.
 type Item[V any] struct {
 	Value   V
 	Group   string    // a subdivision of the key; empty is a group like any other
 	Size    int64     // bytes, at least 0; counted against Options.MaxBytes
 	Expires time.Time // zero: never; its monotonic clock is not looked at
 
-	seq uint64 // place in the order, given by the first Put; 0: none yet
+	Place uint64 // in the order of the key, given by the first Put; zero: none yet
 }
 
 // A Pool keeps values under keys until they are taken, expire or have to make

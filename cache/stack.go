@@ -11,7 +11,7 @@ type entry[V any] struct {
 	group   string
 	size    int64
 	expires int64 // as instant says; forever if it does not
-	seq     uint64
+	place   uint64
 }
 
 // forever is later than any instant.
@@ -31,7 +31,7 @@ func instant(t time.Time) int64 {
 
 // set makes an entry of an item.
 func (e *entry[V]) set(item *Item[V]) {
-	e.value, e.group, e.size, e.seq = item.Value, item.Group, item.Size, item.seq
+	e.value, e.group, e.size, e.place = item.Value, item.Group, item.Size, item.Place
 	e.expires = forever
 	if !item.Expires.IsZero() {
 		e.expires = instant(item.Expires)
@@ -40,7 +40,7 @@ func (e *entry[V]) set(item *Item[V]) {
 
 // get is the other way.
 func (e *entry[V]) get(item *Item[V]) {
-	item.Value, item.Group, item.Size, item.seq = e.value, e.group, e.size, e.seq
+	item.Value, item.Group, item.Size, item.Place = e.value, e.group, e.size, e.place
 	item.Expires = time.Time{}
 	if e.expires != forever {
 		item.Expires = time.Unix(0, e.expires)
@@ -144,11 +144,11 @@ func (n *node[K, V]) stalest(keep string) string {
 // place puts an item at the top, or where it was before.
 func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
 	at := n.len()
-	if item.seq == 0 {
+	if item.Place == 0 {
 		s.seq++
-		item.seq = s.seq
+		item.Place = s.seq
 	} else {
-		for at > 0 && n.at(at-1).seq > item.seq {
+		for at > 0 && n.at(at-1).place > item.Place {
 			at--
 		}
 	}

@@ -12,11 +12,9 @@ import (
 // An origin is what a way in knows of the connection that brought a ticket.
 type origin struct {
 	key            serverKey
-	birth          uint64    // core.epoch at its handshake
-	fullHandshake  time.Time // zero: not known, counted per key
-	version        uint16    // zero: not known
+	birth          uint64 // core.epoch at its handshake
+	facts          facts  // without those of the leaf, unless bound
 	serverName     string
-	alpn           string
 	endpoint       string // empty: not known
 	clientNotAfter time.Time
 	conn           *Conn // nil unless bound
@@ -40,7 +38,7 @@ func (c *core) capture(cs *tls.ClientSessionState, o *origin, now time.Time) {
 		return
 	}
 	var info ticket.Info
-	readable := inspect(&info, ticketBytes, state, o.version)
+	readable := o.facts.know(&info, ticketBytes, state) || inspect(&info, ticketBytes, state, o.facts.version)
 	if !readable && !parses(state) || readable && (!info.Client || info.Certificates == 0) {
 		c.refuse(o, "unusable")
 		return
@@ -68,7 +66,7 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketBytes []byte, info *ticket
 	if v := s.stillborn(len(ticketBytes), now); v != none {
 		s.end(v)
 	} else {
-		c.pooled(s, s.item())
+		c.pooled(s, 0)
 	}
 	defer func() { // also when a callback panics
 		if !s.verdict.Load().open() {
@@ -86,12 +84,15 @@ func (c *core) refuse(o *origin, reason string) {
 	c.event(Event{Kind: TicketRefused, Scope: o.key.domain().name, Server: o.key.name, Conn: o.conn, Reason: reason})
 }
 
-// pooled puts a session into the pool, which takes a reference. A Clear or
+// pooled puts a session into the pool, which takes a reference, at the place
+// that it had or, if that is zero, as the newest. A Clear or
 // Remove that ran meanwhile may have passed it by, so it is looked at again.
-func (c *core) pooled(s *session, item cache.Item[*session]) {
+func (c *core) pooled(s *session, place uint64) {
 	s.refs.Add(1)
 	s.key.domain().spaces.add(s.key.space)
-	c.pool.Put(s.key, item)
+	c.pool.Put(s.key, cache.Item[*session]{
+		Value: s, Group: s.endpoint, Size: int64(s.size), Expires: timeOf(s.expires), Place: place,
+	})
 	switch {
 	case s.isCleared():
 		s.end(cleared)
@@ -113,6 +114,35 @@ func inspect(info *ticket.Info, ticketBytes []byte, state *tls.SessionState, ver
 		*info = ticket.Info{EarlyData: info.EarlyData, Size: info.Size, Version: version}
 	}
 	return err == nil
+}
+
+// A kin is what a session has in common with the one that its connection was
+// resumed with. crypto/tls takes the certificates over from there, and in TLS 1.3
+// nothing else changes its length but the ticket. To read them again takes longer
+// than all else that is done with a ticket.
+type kin struct {
+	size         int // less the ticket; zero: it had none
+	certificates int
+	flags        uint8
+}
+
+func (l *lease) kin() kin {
+	return kin{int(l.s.size) - len(l.ticket()), l.s.certificateCount(), l.s.flags}
+}
+
+// know is inspect for a session that came on a resumed connection. It reports
+// false for whatever is out of the ordinary.
+func (f *facts) know(info *ticket.Info, ticketBytes []byte, state *tls.SessionState) bool {
+	if f.kin.size <= 0 || f.version != tls.VersionTLS13 || f.kin.flags&earlyData != 0 {
+		return false
+	}
+	received, expires, ok := ticket.Times(state)
+	*info = ticket.Info{
+		Version: f.version, CipherSuite: f.cipherSuite, Received: received, Expires: expires,
+		LeafNotAfter: f.leafNotAfter, Certificates: f.kin.certificates, Size: f.kin.size + len(ticketBytes),
+		ExtendedMasterSecret: f.kin.flags&extendedMasterSecret != 0, Client: true,
+	}
+	return ok
 }
 
 // parses asks crypto/tls itself whether it could read the session back: what
@@ -138,8 +168,8 @@ func parses(state *tls.SessionState) bool {
 // one what was taken for it.
 func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
 	info.ServerName, info.Endpoint = o.serverName, o.endpoint
-	if o.alpn != "" {
-		info.ALPN = o.alpn
+	if o.facts.alpn != "" {
+		info.ALPN = o.facts.alpn
 	}
 	s.describe(info)
 	s.received, s.monotonic = now.UnixNano(), monotonic(now)
@@ -147,7 +177,7 @@ func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
 	if s.reusable() {
 		life = min(life, maxSessionAge)
 	}
-	if s.fullHandshake = unixNano(o.fullHandshake); s.fullHandshake == noTime {
+	if s.fullHandshake = o.facts.fullHandshake; s.fullHandshake == 0 {
 		s.fullHandshake = s.core().chain(o.key, maxChainAge, s.received)
 	}
 	s.over = overMaxAge

@@ -50,6 +50,7 @@ type Conn struct {
 	name     string     // what sessions are found under; empty until crypto/tls said
 	endpoint string     // the server's address, known when crypto/tls asks for a session
 	lease    *lease     // until the handshake ends
+	room     lease      // for one that was not made before
 	birth    uint64     // core.epoch when the handshake began
 	missing  string     // why there was no lease
 	facts    facts
@@ -64,12 +65,13 @@ type Conn struct {
 // facts are what VerifyConnection was told. They are kept because asking a
 // tls.Conn from within its own callbacks deadlocks.
 type facts struct {
-	version       uint16
+	version       uint16 // zero: not known
 	cipherSuite   uint16
+	resumed       bool
 	alpn          string
 	leafNotAfter  time.Time
-	resumed       bool
-	fullHandshake time.Time
+	fullHandshake int64 // Unix nanoseconds; zero: not known
+	kin           kin
 }
 
 // NewConn is tls.Client in this scope: it returns a client connection over
@@ -253,9 +255,10 @@ func (c *Conn) verifier(inner func(tls.ConnectionState) error) func(tls.Connecti
 			resumed:      cs.DidResume,
 		}
 		if cs.DidResume && c.lease != nil {
-			c.facts.fullHandshake = timeOf(c.lease.s.fullHandshake)
+			c.facts.fullHandshake = c.lease.s.fullHandshake
+			c.facts.kin = c.lease.kin()
 		} else {
-			c.facts.fullHandshake = time.Now()
+			c.facts.fullHandshake = time.Now().UnixNano()
 		}
 		return nil
 	}
@@ -290,6 +293,7 @@ func (c *Conn) settle(err error) {
 		c.judge(false) // nothing more will be seen, or all has been
 	}
 	if l != nil {
+		c.wire.watch.Store(nil)
 		reason = "refused"
 		if !l.offered.Load() {
 			reason = "not-offered"
@@ -297,6 +301,7 @@ func (c *Conn) settle(err error) {
 		broke := !c.objected.Load() && serversFault(err)
 		c.offered.Store(l.offered.Load())
 		func() {
+			defer l.letGo()
 			defer core.settle(l, broke) // also when a callback panics
 			if l.offered.Load() {
 				core.learn(l.s, at, endpoint, f.resumed, broke && c.wire.roundTrip > 0, err)
@@ -336,7 +341,7 @@ func (c *Conn) pendingSession() *session {
 	s.pack(&ticket.Info{
 		ServerName: c.serverName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
 		ALPN: c.facts.alpn, LeafNotAfter: c.facts.leafNotAfter,
-		FullHandshake: c.facts.fullHandshake, Client: true,
+		FullHandshake: timeOf(c.facts.fullHandshake), Client: true,
 	}, none)
 	if c.ended {
 		s.end(noTicket)

@@ -15,11 +15,20 @@ import (
 type lease struct {
 	s       *session
 	state   *tls.ClientSessionState // what crypto/tls gets
-	ticket  []byte                  // what to look for in the first flight
-	item    cache.Item[*session]    // its place in the pool
+	place   uint64                  // its place in the pool
 	pooled  bool                    // taken out of the pool, or of the store, and goes there
 	offered atomic.Bool             // the ticket was in the first flight
 }
+
+// ticket is what to look for in the first flight.
+func (l *lease) ticket() []byte {
+	ticketBytes, _, _ := l.state.ResumptionState() // which was read when it was captured
+	return ticketBytes
+}
+
+// letGo is the end of a lease. Its room in a connection lasts longer, and is not
+// to keep a secret.
+func (l *lease) letGo() { l.s, l.state = nil, nil }
 
 // fit decides about one session, in the pool and under its lock. A session
 // that may be used is claimed here, and nobody else gets it.
@@ -77,8 +86,7 @@ func (l *lease) open() (err error) {
 		}
 		l.s.core().ledger.count(&l.s.core().ledger.shared)
 	}
-	l.ticket, _, err = l.state.ResumptionState()
-	return err
+	return nil
 }
 
 var errEnded = errors.New("resume: session ended")
@@ -152,7 +160,7 @@ func (c *core) giveBack(l *lease) {
 	defer l.s.release()
 	c.ledger.count(&c.ledger.back)
 	if l.pooled {
-		c.pooled(l.s, l.item)
+		c.pooled(l.s, l.place)
 	}
 	if fate := l.s.fate.Load(); fate != none {
 		c.remove(l.s, fate)
@@ -229,7 +237,7 @@ func leaseOf(h *Session) (*lease, error) {
 		s.release()
 		return nil, notResumable(h)
 	}
-	l := &lease{s: s, item: s.item(), pooled: fromStore}
+	l := &lease{s: s, pooled: fromStore}
 	if err := l.open(); err != nil {
 		s.core().giveBack(l)
 		return nil, notResumable(h)

@@ -79,7 +79,7 @@ func (s *session) info() ticket.Info {
 	i := ticket.Info{
 		Received: timeOf(s.received), Expires: timeOf(s.expires), FullHandshake: timeOf(s.fullHandshake),
 		Endpoint: s.endpoint, Size: int(s.size), Version: s.version, CipherSuite: s.cipherSuite,
-		ServerName: s.serverName(), Certificates: int(s.certificates),
+		ServerName: s.serverName(), Certificates: s.certificateCount(),
 		EarlyData:            s.flags&earlyData != 0,
 		ExtendedMasterSecret: s.flags&extendedMasterSecret != 0,
 		Client:               s.flags&isClient != 0,
@@ -92,7 +92,7 @@ func (s *session) info() ticket.Info {
 	}
 	if w := s.words; w != nil {
 		i.ALPN, i.ClientLeaf = w.alpn, w.clientLeaf
-		i.Resumptions, i.Certificates = w.resumptions, w.certificates
+		i.Resumptions = w.resumptions
 	}
 	return i
 }
@@ -106,6 +106,14 @@ func (s *session) record(ticketBytes []byte, state *tls.SessionState) *ticket.Re
 		ServerName: i.ServerName, Endpoint: i.Endpoint, ALPN: i.ALPN,
 		Received: i.Received, Expires: i.Expires, FullHandshake: i.FullHandshake,
 	}
+}
+
+// certificateCount is Info.Certificates.
+func (s *session) certificateCount() int {
+	if s.words != nil {
+		return s.words.certificates
+	}
+	return int(s.certificates)
 }
 
 func (s *session) isNamed() bool { return s.flags&isNamed != 0 }

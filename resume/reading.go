@@ -24,7 +24,7 @@ type reading struct {
 }
 
 // A purpose is what the raw connection is being read for.
-type purpose int
+type purpose uint8
 
 const (
 	forApp     purpose = iota

@@ -48,7 +48,7 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	if s.reusable() {
 		v.putBack(s, place, e)
 	}
-	c.pooled(s, s.item())
+	c.pooled(s, 0)
 	if why := v.doomOf(where); why != none { // since we looked
 		v.finish(s, why)
 	}
@@ -78,10 +78,14 @@ func (s *session) spent(now time.Time) verdict {
 // setRecord is setInfo for a session that was received some time ago, maybe by
 // another process with other limits: the tighter ones count.
 func (s *session) setRecord(info *ticket.Info, r *ticket.Record, seen *view) {
-	s.setInfo(info, &origin{
-		key: s.key, fullHandshake: r.FullHandshake, serverName: r.ServerName,
-		alpn: r.ALPN, endpoint: r.Endpoint, clientNotAfter: seen.clientNotAfter,
-	}, r.Received)
+	o := &origin{
+		key: s.key, facts: facts{alpn: r.ALPN}, serverName: r.ServerName,
+		endpoint: r.Endpoint, clientNotAfter: seen.clientNotAfter,
+	}
+	if !r.FullHandshake.IsZero() {
+		o.facts.fullHandshake = r.FullHandshake.UnixNano()
+	}
+	s.setInfo(info, o, r.Received)
 	s.shorten(r.Expires)
 }
 

@@ -49,7 +49,7 @@ func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 		c.ledger.count(&c.ledger.missed)
 		return q.missing, false
 	}
-	l.s, l.item, l.pooled = item.Value, item, !item.Value.reusable()
+	l.s, l.place, l.pooled = item.Value, item.Place, !item.Value.reusable()
 	if err := l.open(); err != nil {
 		l.s.end(handshakeError)
 		c.unpool(l.s)

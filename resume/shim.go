@@ -33,7 +33,7 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	if l == nil {
-		l = new(lease)
+		l = &c.room
 		missing, ok := core.take(l, search{key: at, view: c.view, endpoint: endpoint, fetched: c.fetched}, true)
 		c.mu.Lock()
 		if c.missing = missing; ok {
@@ -55,23 +55,17 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 	c := (*Conn)(h)
 	c.mu.Lock()
-	f, birth, ended, at, endpoint := c.facts, c.birth, c.ended, c.key(), c.endpoint
+	ended := c.ended
+	o := origin{
+		key: c.key(), birth: c.birth, facts: c.facts, serverName: c.serverName,
+		endpoint: c.endpoint, clientNotAfter: c.view.clientNotAfter, conn: c,
+	}
 	c.mu.Unlock()
 	if cs == nil || ended {
 		return
 	}
 	defer c.arrived() // also when a callback panics
-	c.domain.core.capture(cs, &origin{
-		key:            at,
-		birth:          birth,
-		fullHandshake:  f.fullHandshake,
-		version:        f.version,
-		serverName:     c.serverName,
-		alpn:           f.alpn,
-		endpoint:       endpoint,
-		clientNotAfter: c.view.clientNotAfter,
-		conn:           c,
-	}, time.Now())
+	c.domain.core.capture(cs, &o, time.Now())
 }
 
 // key is what the connection's sessions are found under. It runs under the

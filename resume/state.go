@@ -4,8 +4,6 @@ import (
 	"crypto/tls"
 	"sync/atomic"
 	"time"
-
-	"github.com/tlsresume/tlsresume/cache"
 )
 
 // A session is what handles refer to: immutable facts, a verdict, a count of
@@ -143,13 +141,6 @@ func (s *session) evict() bool {
 			s.core().ledger.move(s)
 			return now != stowing
 		}
-	}
-}
-
-// item is the session as the pool keeps it.
-func (s *session) item() cache.Item[*session] {
-	return cache.Item[*session]{
-		Value: s, Size: int64(s.size), Expires: timeOf(s.expires), Group: s.endpoint,
 	}
 }
 

@@ -134,7 +134,7 @@ func (v *vault) reclaim(s *session) bool {
 				return
 			}
 			s.retain() // for the lease, which others may have now
-			v.core.giveBack(&lease{s: s, item: s.item(), pooled: true})
+			v.core.giveBack(&lease{s: s, pooled: true})
 			return
 		}
 		answer <- got

@@ -401,7 +401,7 @@ func (w *mayhem) claim(h *Session) {
 			return
 		}
 		if rand.IntN(2) == 0 {
-			w.offer(l.ticket)
+			w.offer(l.ticket())
 			l.offered.Store(true)
 		}
 		h.s.core().settle(l, false)

@@ -53,7 +53,7 @@ func (w *wire) Write(b []byte) (int, error) {
 		return n, err
 	}
 	w.watch.Store(nil)
-	carries := w.owner.view.ech || carriesTicket(b, l.ticket)
+	carries := w.owner.view.ech || carriesTicket(b, l.ticket())
 	n, err := w.Conn.Write(b)
 	if n > 0 && carries {
 		l.offered.Store(true)

@@ -188,6 +188,28 @@ func (m *fieldMap) rawField(certificate reflect.Value) reflect.Value {
 	return certificate.Elem().Field(m.raw)
 }
 
+// Times returns what Inspect calls Received and Expires, for who knows the rest
+// of a client's TLS 1.3 session; false if Inspect has to be asked.
+func Times(state *tls.SessionState) (received, expires time.Time, ok bool) {
+	m := fields.Load()
+	if m == nil || state == nil || state.EarlyData || len(state.Extra) > 0 || !proven[isClient].Load() {
+		return received, expires, false
+	}
+	v := reflect.ValueOf(state).Elem()
+	if uint16(v.Field(m.version).Uint()) != tls.VersionTLS13 || !v.Field(m.client).Bool() {
+		return received, expires, false
+	}
+	created, useBy := v.Field(m.created).Uint(), v.Field(m.useBy).Uint()
+	return time.Unix(int64(created), 0), time.Unix(int64(useBy), 0), true
+}
+
+// Bits of a session's shape.
+const (
+	isOld = 1 << iota // before TLS 1.3
+	isClient
+	isEarly // EarlyData
+)
+
 // proven has a flag for each shape of session that was once read in both ways
 // with the same result.
 var proven [8]atomic.Bool
@@ -201,10 +223,14 @@ func inspectFields(info *Info, state *tls.SessionState) bool {
 		return false
 	}
 	shape := 0
-	for bit, set := range [...]bool{info.Version < tls.VersionTLS13, info.Client, info.EarlyData} {
-		if set {
-			shape |= 1 << bit
-		}
+	if info.Version < tls.VersionTLS13 {
+		shape |= isOld
+	}
+	if info.Client {
+		shape |= isClient
+	}
+	if info.EarlyData {
+		shape |= isEarly
 	}
 	if proven[shape].Load() {
 		return true

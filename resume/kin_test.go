@@ -1,0 +1,59 @@
+package resume
+
+import (
+	"crypto/tls"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/ticket"
+)
+
+// What is taken over from the session that a connection was resumed with is
+// what the new session says of itself, down to its length.
+func TestKinSaysWhatInspectSays(t *testing.T) {
+	for name, change := range map[string]func(server, client *tls.Config){
+		"plain": func(_, _ *tls.Config) {},
+		"staple and timestamps": func(c, _ *tls.Config) {
+			c.Certificates[0].OCSPStaple = []byte("a staple")
+			c.Certificates[0].SignedCertificateTimestamps = [][]byte{[]byte("one"), []byte("another")}
+		},
+		"chain of many": func(c, _ *tls.Config) {
+			for range 299 {
+				c.Certificates[0].Certificate = append(c.Certificates[0].Certificate, c.Certificates[0].Certificate[0])
+			}
+		},
+		"ALPN":    func(c, _ *tls.Config) { c.NextProtos = []string{"h2"} },
+		"TLS 1.2": tls12,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t, change)
+			p.client.NextProtos = []string{"h2"}
+			scope := new(ClientCache).NewScope()
+			known := 0
+			for turn := range 4 {
+				conn := p.bound(t, scope, true)
+				require.Equal(t, turn > 0, conn.ConnectionState().DidResume)
+				h := conn.Get0Session()
+				ticketBytes, state, err := h.s.state.Load().ResumptionState()
+				require.NoError(t, err)
+				bare := *state
+				bare.Extra = nil // our mark
+				want, err := ticket.Inspect(ticketBytes, &bare)
+				require.NoError(t, err)
+				got := h.Info()
+				want.Received, want.Expires, want.FullHandshake = got.Received, got.Expires, got.FullHandshake
+				want.ServerName, want.Endpoint, want.ALPN = got.ServerName, got.Endpoint, got.ALPN
+				require.Equal(t, want, got)
+				if conn.facts.kin.size > 0 {
+					known++
+				}
+				require.Nil(t, conn.room.state, "nor does the connection keep the secret of a session that is used")
+				require.NoError(t, conn.Close())
+			}
+			if name != "TLS 1.2" {
+				require.Equal(t, 3, known)
+			}
+		})
+	}
+}
