@@ -166,7 +166,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 	defer c.reading.endRead() // also when a callback panics
 	n, err := c.tls.Read(b)
 	if n > 0 {
-		c.wasRead.Store(true)
+		if !c.wasRead.Load() {
+			c.wasRead.Store(true)
+		}
 		c.judge(false)
 	}
 	c.noteRead(err)
@@ -318,10 +320,12 @@ func (c *Conn) settle(err error) {
 		return
 	}
 	core.ledger.handshake(f.resumed)
-	core.event(Event{
-		Kind: HandshakeDone, Scope: c.domain.name, Server: at.name,
-		Conn: c, Resumed: f.resumed, Reason: reason,
-	})
+	if core.observe != nil {
+		core.event(Event{
+			Kind: HandshakeDone, Scope: c.domain.name, Server: at.name,
+			Conn: c, Resumed: f.resumed, Reason: reason,
+		})
+	}
 }
 
 // current is the session that the accessors return. It runs under the lock.

@@ -45,9 +45,7 @@ func (c *Conn) judge(broke bool) {
 	if !c.onTrial.Load() || !c.onTrial.CompareAndSwap(true, false) {
 		return
 	}
-	c.mu.Lock()
-	at := c.key()
-	c.mu.Unlock()
+	at := c.key() // which does not change any more
 	if core := c.domain.core; broke {
 		core.broke(at)
 	} else {

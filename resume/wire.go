@@ -19,7 +19,7 @@ type wire struct {
 	owner *Conn
 
 	watch     atomic.Pointer[lease] // until the first write
-	sent      time.Time             // first write
+	sent      time.Duration         // first write, since processStart
 	roundTrip time.Duration         // from there to the first byte read; 0: none yet
 	connect   time.Duration         // what a Dialer took to connect; 0: not known
 	ends      atomic.Uint32         // how raw reads and writes failed
@@ -41,8 +41,8 @@ const (
 // Write notes whether the ticket was sent. What the raw connection did not
 // take a byte of was not sent.
 func (w *wire) Write(b []byte) (int, error) {
-	if w.sent.IsZero() {
-		w.sent = time.Now()
+	if w.sent == 0 {
+		w.sent = time.Since(processStart)
 	}
 	l := w.watch.Load()
 	if l == nil {
@@ -75,7 +75,7 @@ func (w *wire) Read(b []byte) (n int, err error) {
 		n, err = w.readWhatIsThere(b)
 	}
 	if n > 0 && w.roundTrip == 0 {
-		w.roundTrip = max(1, time.Since(w.sent))
+		w.roundTrip = max(1, time.Since(processStart)-w.sent)
 	}
 	if err != nil && (n == 0 || err != io.EOF) {
 		w.ended(err, true)
