@@ -60,13 +60,15 @@ const (
 
 	// drainTime is how long Close looks for tickets, whatever comes. drainWait
 	// is how long it waits for a first ticket, if the round trip of the
-	// handshake took no longer than drainRoundTrip; if that took longer, and
-	// half as long again as to connect, it waits as long as the round trip. It reads at most
-	// about maxDrain bytes of application data on the way.
+	// handshake took no longer than drainRoundTrip; if that took half as long
+	// again as to connect, it waits twice as long as the round trip. It reads
+	// at most about maxDrain bytes of application data on the way. nearestTime
+	// is for how long the least time to connect to an endpoint is believed.
 	drainTime      = 30 * time.Millisecond
 	drainWait      = time.Millisecond
 	drainRoundTrip = 5 * time.Millisecond
 	maxDrain       = 256 << 10
+	nearestTime    = 10 * time.Minute
 
 	// warmParallel is how many connections Dialer.Warm makes at a time, and
 	// warmPatience how long each waits for its first ticket.

@@ -109,7 +109,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn
 		return nil, err
 	}
 	c := domain.newConn(raw, d.Config, serverName, name)
-	c.wire.connect = time.Since(began)
+	c.wire.connect = distance(raw, time.Since(began))
 	c.fetched = fetched
 	c.unbound, c.warming = use == asTLS, use == toWarm
 	if err := d.handshake(ctx, c); err != nil {

@@ -120,15 +120,16 @@ func (c *Conn) forfeit(v verdict) {
 //
 // If none has come yet on this TLS 1.3 connection, nothing was read from it and
 // nobody is reading or writing, Close first takes what has arrived, so that the
-// tickets are not lost, and waits for them up to a millisecond if the server is
-// near (a round trip of 5 ms), or as long as the handshake's round trip took, 30
-// ms at most, if a Dialer connected more quickly: the server is just busy.
-// Unread tickets would also reset the connection,
-// and the server lose what was written last. From further away only Shutdown
-// saves both. Application data that it meets is discarded. On Windows, or where
-// raw is not a bare socket, it cannot see what has arrived and waits for the
-// millisecond. If a Write is under way, Close breaks it off and sends no
-// close_notify, as that of crypto/tls does.
+// tickets are not lost. It waits for them up to a millisecond if the server is
+// near (a round trip of 5 ms), or, after a handshake that took much longer than
+// a Dialer takes to connect there, twice as long as that, 30 ms at most: the
+// server is just busy. Unread tickets would also reset the connection, and the
+// server lose what was written last. From further away only Shutdown saves both.
+//
+// Application data that Close meets is discarded. On Windows, or where raw is
+// not a bare socket, it cannot see what has arrived and waits as long as it may.
+// If a Write is under way, Close breaks it off and sends no close_notify, as
+// that of crypto/tls does.
 func (c *Conn) Close() error {
 	defer c.end() // also when a callback panics
 	closed := false

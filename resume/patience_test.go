@@ -38,12 +38,13 @@ func TestCloseWaitsForABusyServerAndForNoDistantOne(t *testing.T) {
 		hello, ticket   time.Duration // what the server takes for its first flight, and then
 		captured, waits time.Duration
 	}{
-		{"near", 1 * ms, 2 * ms, ms / 2, 1, 1 * ms},
-		{"near, and the ticket late", 1 * ms, 2 * ms, 3 * ms, 0, 1 * ms},
-		{"near and busy", 1 * ms, 8 * ms, 4 * ms, 1, 8 * ms},
-		{"near and too busy", 1 * ms, 8 * ms, 9 * ms, 0, 8 * ms},
+		{"near", 2 * ms, 2 * ms, ms / 2, 1, 1 * ms},
+		{"near, and the ticket late", 2 * ms, 2 * ms, 3 * ms, 0, 1 * ms},
+		{"near and somewhat busy", 1 * ms, 3 * ms, 5 * ms, 1, 6 * ms},
+		{"near and busy", 1 * ms, 8 * ms, 15 * ms, 1, 16 * ms},
+		{"near and too busy", 1 * ms, 8 * ms, 17 * ms, 0, 16 * ms},
 		{"near and standing still", 1 * ms, 60 * ms, time.Second, 0, drainTime},
-		{"not so near, and busy", 8 * ms, 12 * ms, 10 * ms, 1, 12 * ms},
+		{"not so near, and busy", 8 * ms, 12 * ms, 20 * ms, 1, 24 * ms},
 		{"far", 8 * ms, 8 * ms, 4 * ms, 0, 0},
 		{"far, and busy", 40 * ms, 60 * ms, 4 * ms, 0, 0},
 		{"not known how far", 0, 8 * ms, 4 * ms, 0, 0},
@@ -70,4 +71,23 @@ func TestCloseWaitsForABusyServerAndForNoDistantOne(t *testing.T) {
 			})
 		})
 	}
+}
+
+// How far an endpoint is away is what connecting took when it took the least,
+// for as long as that is likely to be true.
+func TestLeastTimeToConnectIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m endpointMemo
+		at := func(port int) *net.TCPAddr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: port} }
+		require.Equal(t, 5*time.Millisecond, m.nearest(at(443), 5*time.Millisecond))
+		require.Equal(t, 3*time.Millisecond, m.nearest(at(443), 3*time.Millisecond))
+		require.Equal(t, 3*time.Millisecond, m.nearest(at(443), 9*time.Millisecond))
+		require.Equal(t, "192.0.2.1:443", m.text(at(443)))
+		require.Equal(t, 3*time.Millisecond, m.nearest(at(443), 9*time.Millisecond))
+		require.Equal(t, 7*time.Millisecond, m.nearest(at(444), 7*time.Millisecond), "another endpoint")
+		time.Sleep(nearestTime)
+		require.Equal(t, 9*time.Millisecond, m.nearest(at(443), 9*time.Millisecond), "the route may have changed")
+		require.Equal(t, time.Millisecond, m.nearest(nil, time.Millisecond))
+		require.Equal(t, time.Millisecond, m.nearest(&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, time.Millisecond))
+	})
 }

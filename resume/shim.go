@@ -2,9 +2,6 @@ package resume
 
 import (
 	"crypto/tls"
-	"net"
-	"net/netip"
-	"sync/atomic"
 	"time"
 )
 
@@ -72,47 +69,4 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 // lock.
 func (c *Conn) key() serverKey {
 	return serverKey{space: c.view.space, name: c.name}
-}
-
-// endpointOf is the address of the server that a connection leads to, with its
-// port. It is empty when the connection does not know it.
-func endpointOf(raw net.Conn) string {
-	switch addr := raw.RemoteAddr().(type) {
-	case nil:
-		return ""
-	case *net.TCPAddr:
-		return endpoints.text(addr)
-	default:
-		return addr.String()
-	}
-}
-
-// endpoints remembers how addresses are written: a client's connections lead
-// to the same few.
-var endpoints endpointMemo
-
-// An endpointMemo is direct-mapped, so that its size is fixed.
-type endpointMemo [64]atomic.Pointer[endpointText]
-
-type endpointText struct {
-	addr netip.AddrPort
-	text string
-}
-
-// text is addr.String().
-func (m *endpointMemo) text(addr *net.TCPAddr) string {
-	if addr == nil || addr.Zone != "" {
-		return addr.String()
-	}
-	at := addr.AddrPort()
-	if !at.IsValid() {
-		return addr.String()
-	}
-	slot := &m[(int(addr.IP[len(addr.IP)-1])+addr.Port)%len(m)]
-	if known := slot.Load(); known != nil && known.addr == at {
-		return known.text
-	}
-	text := addr.String()
-	slot.Store(&endpointText{at, text})
-	return text
 }

@@ -21,7 +21,7 @@ type wire struct {
 	watch     atomic.Pointer[lease] // until the first write
 	sent      time.Duration         // first write, since processStart
 	roundTrip time.Duration         // from there to the first byte read; 0: none yet
-	connect   time.Duration         // what a Dialer took to connect; 0: not known
+	connect   time.Duration         // what a Dialer takes to connect to the endpoint; 0: not known
 	ends      atomic.Uint32         // how raw reads and writes failed
 	closed    atomic.Bool           // by crypto/tls
 
@@ -128,13 +128,15 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 
 // patience is how long to wait for a ticket. A server that took half as long
 // again for the handshake as the network for connecting, which kernels do among
-// themselves, is not far away but busy: it may take that time again.
+// themselves, is not far away but busy: it may take twice that time again, since
+// the last of a handshake stands in the same queue as its beginning.
 func (w *wire) patience() time.Duration {
+	busy := w.connect > 0 && 3*w.connect <= 2*w.roundTrip && w.connect <= drainTime
 	switch {
+	case busy && !w.owner.warming:
+		return min(max(2*w.roundTrip, drainWait), drainTime)
 	case w.owner.warming || w.roundTrip <= drainRoundTrip:
 		return drainWait
-	case w.connect > 0 && 3*w.connect <= 2*w.roundTrip && w.connect <= drainTime:
-		return min(w.roundTrip, drainTime)
 	}
 	return 0
 }

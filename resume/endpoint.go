@@ -1,0 +1,88 @@
+package resume
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// endpointOf is the address of the server that a connection leads to, with its
+// port. It is empty when the connection does not know it.
+func endpointOf(raw net.Conn) string {
+	switch addr := raw.RemoteAddr().(type) {
+	case nil:
+		return ""
+	case *net.TCPAddr:
+		return endpoints.text(addr)
+	default:
+		return addr.String()
+	}
+}
+
+// distance is what it takes to connect to where a connection leads: what it took
+// this time, or earlier if that was less. In between the client itself may have
+// been busy.
+func distance(raw net.Conn, took time.Duration) time.Duration {
+	if addr, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
+		return endpoints.nearest(addr, took)
+	}
+	return took
+}
+
+// endpoints remembers how addresses are written, and how far away they are: a
+// client's connections lead to the same few.
+var endpoints endpointMemo
+
+// An endpointMemo is direct-mapped, so that its size is fixed.
+type endpointMemo [64]atomic.Pointer[knownEndpoint]
+
+type knownEndpoint struct {
+	addr    netip.AddrPort
+	text    string
+	nearest atomic.Pointer[connecting]
+}
+
+// A connecting is the least time it took to connect, and when that was.
+type connecting struct {
+	took time.Duration
+	at   time.Time
+}
+
+// text is addr.String().
+func (m *endpointMemo) text(addr *net.TCPAddr) string {
+	if known := m.of(addr); known != nil {
+		return known.text
+	}
+	return addr.String()
+}
+
+func (m *endpointMemo) nearest(addr *net.TCPAddr, took time.Duration) time.Duration {
+	known, now := m.of(addr), time.Now()
+	if known == nil {
+		return took
+	}
+	if least := known.nearest.Load(); least != nil && least.took <= took && now.Sub(least.at) < nearestTime {
+		return least.took
+	}
+	known.nearest.Store(&connecting{took, now})
+	return took
+}
+
+// of is nil for an address that is not remembered.
+func (m *endpointMemo) of(addr *net.TCPAddr) *knownEndpoint {
+	if addr == nil || addr.Zone != "" {
+		return nil
+	}
+	at := addr.AddrPort()
+	if !at.IsValid() {
+		return nil
+	}
+	slot := &m[(int(addr.IP[len(addr.IP)-1])+addr.Port)%len(m)]
+	known := slot.Load()
+	if known == nil || known.addr != at {
+		known = &knownEndpoint{addr: at, text: addr.String()}
+		slot.Store(known)
+	}
+	return known
+}
