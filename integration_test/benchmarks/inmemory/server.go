@@ -41,8 +41,11 @@ func NewServer() (*Server, error) {
 func (s *Server) Close() { close(s.ends) }
 
 // Dial is the client's end of a new connection.
-func (s *Server) Dial() *End {
-	client, server := Pair(s.addr)
+func (s *Server) Dial() *End { return s.DialAt(s.addr) }
+
+// DialAt is Dial, and lets the connection lead to an address.
+func (s *Server) DialAt(addr *net.TCPAddr) *End {
+	client, server := Pair(addr)
 	s.ends <- server
 	return client
 }

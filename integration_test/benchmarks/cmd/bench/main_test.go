@@ -53,8 +53,8 @@ func TestSkewDecidesHowManyTakesFindSomething(t *testing.T) {
 }
 
 func TestMemoryComparesWithTheStandardLibrary(t *testing.T) {
-	all := results[memoryResult](t, "memory", "-shared", "2000", "-own", "2000")
-	require.Len(t, all, 4)
+	all := results[memoryResult](t, "memory", "-shared", "2000", "-own", "2000", "-bound", "200")
+	require.Len(t, all, 6)
 	for _, r := range all {
 		require.Positive(t, r.Bytes)
 		require.Equal(t, r.Arm == "standard", r.OverList == 0)

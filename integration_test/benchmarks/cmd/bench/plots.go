@@ -143,17 +143,17 @@ var poolTitles = map[string]string{
 	"zipf-1%": "skewed, room for 1 %", "zipf-10%": "skewed, room for 10 %",
 }
 
-func memoryChart(results []memoryShown) *plot.Chart {
+func memoryChart(results []memoryResult) *plot.Chart {
 	c := &plot.Chart{Title: "Memory for each server", Subtitle: "bytes of the heap after a collection", Columns: 2, Tick: "%.0f"}
 	most := 1.0
 	for _, r := range results {
-		most = max(most, r.PerHost)
+		most = max(most, r.Bytes)
 	}
 	c.Ticks = plot.Ticks(most)
 	c.To = c.Ticks[len(c.Ticks)-1]
-	grouped(c, results, func(r *memoryShown) (string, *plot.Bar) {
+	grouped(c, results, func(r *memoryResult) (string, *plot.Bar) {
 		return r.Load, &plot.Bar{
-			Label: r.Arm, Text: fmt.Sprintf("%.0f", r.PerHost), Parts: []plot.Part{{Value: r.PerHost, Colour: ourColour(r.Arm == "tlsresume")}},
+			Label: r.Arm, Text: fmt.Sprintf("%.0f", r.Bytes), Parts: []plot.Part{{Value: r.Bytes, Colour: ourColour(r.Arm == "tlsresume")}},
 		}
 	})
 	return c

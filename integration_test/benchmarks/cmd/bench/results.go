@@ -8,13 +8,6 @@ import (
 	"time"
 )
 
-// memoryShown is what the command memory writes, as far as it is shown.
-type memoryShown struct {
-	Arm     string  `json:"arm"`
-	Load    string  `json:"load"`  // how many servers, and whose certificates
-	PerHost float64 `json:"bytes"` // of the heap, for each server
-}
-
 // A runShown says where results were measured.
 type runShown struct {
 	Command []string  `json:"command"`
@@ -32,7 +25,7 @@ type measured struct {
 	costs      []costResult
 	micros     []microResult
 	pools      []poolResult
-	memories   []memoryShown
+	memories   []memoryResult
 }
 
 func readResults(in io.Reader) (m measured, err error) {
@@ -68,7 +61,7 @@ func (m *measured) add(line []byte) error {
 	case "pool":
 		return replace(&m.pools, line, func(a, b *poolResult) bool { return a.Load == b.Load && a.Arm == b.Arm })
 	case "memory":
-		return replace(&m.memories, line, func(a, b *memoryShown) bool { return a.Load == b.Load && a.Arm == b.Arm })
+		return replace(&m.memories, line, func(a, b *memoryResult) bool { return a.Load == b.Load && a.Arm == b.Arm })
 	}
 	return fmt.Errorf("unknown kind %q", kind.Bench)
 }

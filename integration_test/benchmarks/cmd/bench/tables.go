@@ -197,10 +197,10 @@ func poolTable(results []poolResult) string {
 	return t.String()
 }
 
-func memoryTable(results []memoryShown) string {
-	t := newTable(2, "servers", "cache", "bytes for each")
+func memoryTable(results []memoryResult) string {
+	t := newTable(2, "servers", "cache", "bytes for each", "over the standard LRU")
 	for _, r := range results {
-		t.row(r.Load, r.Arm, fmt.Sprintf("%.0f", r.PerHost))
+		t.row(r.Load, r.Arm, fmt.Sprintf("%.0f", r.Bytes), fmt.Sprintf("%.0f", r.OverList))
 	}
 	return t.String()
 }
@@ -208,7 +208,7 @@ func memoryTable(results []memoryShown) string {
 // verdictsTable has the targets that were met, or those that were not.
 func verdictsTable(m *measured, met bool) string {
 	t := newTable(2, "target", "where", "to be", "is")
-	for _, v := range slices.Concat(handshakeVerdicts(m.handshakes), costVerdicts(m.costs), poolVerdicts(m.pools)) {
+	for _, v := range slices.Concat(handshakeVerdicts(m.handshakes), costVerdicts(m.costs), poolVerdicts(m.pools), memoryVerdicts(m.memories)) {
 		if v.passed() != met {
 			continue
 		}
