@@ -13,7 +13,7 @@ import (
 type Options[K comparable, V any] struct {
 	MaxKeys   int   // keys, those that have run empty included
 	MaxPerKey int   // values under one key and group
-	MaxGroups int   // groups under one key that have values
+	MaxGroups int   // groups under one key that have values; at most 65 534
 	MaxBytes  int64 // sum of Item.Size
 
 	// ForgetEmpty forgets a key without a note when its last value is taken or
@@ -70,11 +70,14 @@ const (
 type Item[V any] struct {
 	Value   V
 	Group   string    // a subdivision of the key; empty is a group like any other
-	Size    int64     // bytes, at least 0; counted against Options.MaxBytes
+	Size    int64     // bytes, from 0 to MaxSize; counted against Options.MaxBytes
 	Expires time.Time // zero: never; its monotonic clock is not looked at
 
-	Place uint64 // in the order of the key, given by the first Put; zero: none yet
+	Place uint32 // in the order of the key, given by the first Put; zero: none yet
 }
+
+// MaxSize is the largest Item.Size, in bytes. Put drops a larger item.
+const MaxSize = math.MaxUint32
 
 // A Pool keeps values under keys until they are taken, expire or have to make
 // room. It is safe for concurrent use. Make one with NewPool.
@@ -117,6 +120,9 @@ func NewPool[K comparable, V any](opts Options[K, V]) *Pool[K, V] {
 	if opts.MaxKeys < 0 || opts.MaxPerKey < 0 || opts.MaxGroups < 0 || opts.MaxBytes < 0 {
 		panic("cache: negative bound in Options")
 	}
+	if opts.MaxGroups >= math.MaxUint16 {
+		panic("cache: Options.MaxGroups above 65534")
+	}
 	p := &Pool[K, V]{opts: opts, seed: maphash.MakeSeed()}
 	n := 1
 	if opts.MaxKeys == 0 || opts.MaxKeys >= shardFromKeys {
@@ -140,10 +146,10 @@ func NewPool[K comparable, V any](opts Options[K, V]) *Pool[K, V] {
 //   - MaxBytes: another key's values, the oldest first whatever their group,
 //     and then this key's.
 //
-// An item larger than MaxBytes is dropped at once, as evicted.
+// An item larger than MaxBytes or MaxSize is dropped at once, as evicted.
 func (p *Pool[K, V]) Put(key K, item Item[V]) {
 	var out drops[K, V]
-	if p.opts.MaxBytes > 0 && item.Size > p.opts.MaxBytes {
+	if p.opts.MaxBytes > 0 && item.Size > p.opts.MaxBytes || item.Size > MaxSize {
 		out.add(key, item.Value, Evicted)
 		p.tell(&out)
 		return
@@ -310,10 +316,10 @@ func (p *Pool[K, V]) take(key K, want *search[V], item *Item[V]) bool {
 	return s.take(hash, key, want, item, &out)
 }
 
-func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint64) {
+func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint32) {
 	hash := maphash.Comparable(p.seed, key)
-	// The table within the shard uses the low bits of the hash.
-	return &p.shards[hash>>32&uint64(len(p.shards)-1)], hash
+	// The table within the shard uses the lower half.
+	return &p.shards[hash>>32&uint64(len(p.shards)-1)], uint32(hash)
 }
 
 func (p *Pool[K, V]) sweep(goes func(*node[K, V], int) (Cause, bool)) int {

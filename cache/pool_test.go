@@ -384,10 +384,14 @@ func TestItemLargerThanThePoolIsDropped(t *testing.T) {
 	p.Put("a", cache.Item[int]{Size: 11})
 	require.Equal(t, []cache.Cause{cache.Evicted}, why)
 	require.Zero(t, p.Usage())
+	p = cache.NewPool(cache.Options[string, int]{})
+	p.Put("a", cache.Item[int]{Size: cache.MaxSize})
+	p.Put("b", cache.Item[int]{Size: cache.MaxSize + 1})
+	require.Equal(t, cache.Usage{Keys: 1, Items: 1, Bytes: cache.MaxSize}, p.Usage())
 }
 
 func TestNegativeBoundsPanic(t *testing.T) {
-	for _, o := range []cache.Options[string, int]{{MaxKeys: -1}, {MaxPerKey: -1}, {MaxGroups: -1}, {MaxBytes: -1}} {
+	for _, o := range []cache.Options[string, int]{{MaxGroups: 1 << 16}, {MaxKeys: -1}, {MaxPerKey: -1}, {MaxGroups: -1}, {MaxBytes: -1}} {
 		require.Panics(t, func() { cache.NewPool(o) })
 	}
 }

@@ -14,8 +14,8 @@ type shard[K comparable, V any] struct {
 	live     int         // keys that have items
 	items    int
 	bytes    int64
-	reserved int64 // this shard's part of Pool.reserved, at least bytes
-	seq      uint64
+	reserved int64  // this shard's part of Pool.reserved, at least bytes
+	seq      uint32 // the last place given
 
 	_ [64]byte // shards stand in an array; keep neighbours off the cache line
 }
@@ -25,11 +25,11 @@ type shard[K comparable, V any] struct {
 // byte of a node counts.
 type node[K comparable, V any] struct {
 	key          K
-	hash         uint64
 	next         *node[K, V] // in the same bucket of the table
 	older, newer *node[K, V] // in the queue
 	note         int64       // Pool.Note
-	groups       int32       // that have items; counted if Options.MaxGroups is set
+	hash         uint32
+	groups       uint16 // that have items; counted if Options.MaxGroups is set
 	touched      bool
 
 	// Its items are a stack: see at.
@@ -41,7 +41,7 @@ type node[K comparable, V any] struct {
 // idle reports whether a key has nothing to lose.
 func (n *node[K, V]) idle() bool { return !n.filled && n.note == 0 }
 
-func (s *shard[K, V]) put(hash uint64, key K, item *Item[V], out *drops[K, V]) {
+func (s *shard[K, V]) put(hash uint32, key K, item *Item[V], out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.table.find(hash, key)
@@ -57,7 +57,7 @@ func (s *shard[K, V]) put(hash uint64, key K, item *Item[V], out *drops[K, V]) {
 }
 
 // take looks at the items from the newest down.
-func (s *shard[K, V]) take(hash uint64, key K, want *search[V], item *Item[V], out *drops[K, V]) bool {
+func (s *shard[K, V]) take(hash uint32, key K, want *search[V], item *Item[V], out *drops[K, V]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock() // pick is not ours: it may panic
 	n := s.table.find(hash, key)
@@ -101,7 +101,7 @@ func (s *shard[K, V]) tidy(n *node[K, V]) {
 	}
 }
 
-func (s *shard[K, V]) note(hash uint64, key K) int64 {
+func (s *shard[K, V]) note(hash uint32, key K) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.table.find(hash, key)
@@ -112,7 +112,7 @@ func (s *shard[K, V]) note(hash uint64, key K) int64 {
 	return n.note
 }
 
-func (s *shard[K, V]) setNote(hash uint64, key K, note int64, out *drops[K, V]) {
+func (s *shard[K, V]) setNote(hash uint32, key K, note int64, out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.table.find(hash, key)
@@ -201,7 +201,7 @@ func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 
 // insert makes a node for a new key. When keys are at their bound it is the
 // victim's, so that their number stays as it is.
-func (s *shard[K, V]) insert(hash uint64, key K, out *drops[K, V]) *node[K, V] {
+func (s *shard[K, V]) insert(hash uint32, key K, out *drops[K, V]) *node[K, V] {
 	n := s.successor(out)
 	if n == nil {
 		n = s.recycle()

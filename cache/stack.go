@@ -9,10 +9,14 @@ import (
 type entry[V any] struct {
 	value   V
 	group   string
-	size    int64
 	expires int64 // as instant says; forever if it does not
-	place   uint64
+	size    uint32
+	place   uint32
 }
+
+// before compares places, which begin anew when they have all been given (RFC
+// 1982). No item is that old.
+func (e *entry[V]) before(place uint32) bool { return int32(e.place-place) < 0 }
 
 // forever is later than any instant.
 const forever = math.MaxInt64
@@ -31,7 +35,7 @@ func instant(t time.Time) int64 {
 
 // set makes an entry of an item.
 func (e *entry[V]) set(item *Item[V]) {
-	e.value, e.group, e.size, e.place = item.Value, item.Group, item.Size, item.Place
+	e.value, e.group, e.size, e.place = item.Value, item.Group, uint32(item.Size), item.Place
 	e.expires = forever
 	if !item.Expires.IsZero() {
 		e.expires = instant(item.Expires)
@@ -40,7 +44,7 @@ func (e *entry[V]) set(item *Item[V]) {
 
 // get is the other way.
 func (e *entry[V]) get(item *Item[V]) {
-	item.Value, item.Group, item.Size, item.Place = e.value, e.group, e.size, e.place
+	item.Value, item.Group, item.Size, item.Place = e.value, e.group, int64(e.size), e.place
 	item.Expires = time.Time{}
 	if e.expires != forever {
 		item.Expires = time.Unix(0, e.expires)
@@ -145,10 +149,12 @@ func (n *node[K, V]) stalest(keep string) string {
 func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
 	at := n.len()
 	if item.Place == 0 {
-		s.seq++
+		if s.seq++; s.seq == 0 {
+			s.seq++
+		}
 		item.Place = s.seq
 	} else {
-		for at > 0 && n.at(at-1).place > item.Place {
+		for at > 0 && !n.at(at-1).before(item.Place) {
 			at--
 		}
 	}
@@ -173,7 +179,7 @@ func (s *shard[K, V]) trim(n *node[K, V], group string, out *drops[K, V]) {
 func (s *shard[K, V]) cut(n *node[K, V], i int) {
 	group := n.at(i).group
 	s.items--
-	s.charge(-n.at(i).size)
+	s.charge(-int64(n.at(i).size))
 	n.remove(i)
 	if !n.filled {
 		s.live--

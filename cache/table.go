@@ -25,17 +25,17 @@ func newTable[K comparable, V any]() table[K, V] {
 // bucket is where nodes with the hash are. There are n buckets between two
 // powers of two: from n on down to the lower one they are yet to be split, and
 // one bit of the hash less counts.
-func (t *table[K, V]) bucket(hash uint64) **node[K, V] {
+func (t *table[K, V]) bucket(hash uint32) **node[K, V] {
 	n := uint64(len(t.buckets))
 	mask := uint64(1)<<bits.Len64(n-1) - 1
-	i := hash & mask
+	i := uint64(hash) & mask
 	if i >= n {
 		i &= mask >> 1
 	}
 	return &t.buckets[i]
 }
 
-func (t *table[K, V]) find(hash uint64, key K) *node[K, V] {
+func (t *table[K, V]) find(hash uint32, key K) *node[K, V] {
 	n := *t.bucket(hash)
 	for n != nil && (n.hash != hash || n.key != key) {
 		n = n.next

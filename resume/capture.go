@@ -87,7 +87,7 @@ func (c *core) refuse(o *origin, reason string) {
 // pooled puts a session into the pool, which takes a reference, at the place
 // that it had or, if that is zero, as the newest. A Clear or
 // Remove that ran meanwhile may have passed it by, so it is looked at again.
-func (c *core) pooled(s *session, place uint64) {
+func (c *core) pooled(s *session, place uint32) {
 	s.refs.Add(1)
 	s.key.domain().spaces.add(s.key.space)
 	c.pool.Put(s.key, cache.Item[*session]{

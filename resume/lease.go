@@ -15,7 +15,7 @@ import (
 type lease struct {
 	s       *session
 	state   *tls.ClientSessionState // what crypto/tls gets
-	place   uint64                  // its place in the pool
+	place   uint32                  // its place in the pool
 	pooled  bool                    // taken out of the pool, or of the store, and goes there
 	offered atomic.Bool             // the ticket was in the first flight
 }
