@@ -13,7 +13,7 @@ import (
 type origin struct {
 	key            serverKey
 	birth          uint64 // core.epoch at its handshake
-	facts          facts  // without those of the leaf, unless bound
+	facts          facts  // zero, or a part of them, unless bound
 	serverName     string
 	endpoint       string // empty: not known
 	clientNotAfter time.Time
@@ -104,8 +104,8 @@ func (c *core) pooled(s *session, place uint32) {
 	}
 }
 
-// inspect reads what the session says of itself, but for its ID. If its encoding is unknown,
-// what remains is what the connection said.
+// inspect reads what the session says of itself, but for its ID. If its
+// encoding is unknown, what remains is what the connection said.
 func inspect(info *ticket.Info, ticketBytes []byte, state *tls.SessionState, version uint16) (readable bool) {
 	var err error
 	*info, err = ticket.InspectState(state)
@@ -118,12 +118,12 @@ func inspect(info *ticket.Info, ticketBytes []byte, state *tls.SessionState, ver
 
 // A kin is what a session has in common with the one that its connection was
 // resumed with. crypto/tls takes the certificates over from there, and in TLS 1.3
-// nothing else changes its length but the ticket. To read them again takes longer
-// than all else that is done with a ticket.
+// nothing else changes its length but the ticket, so none of that need be read
+// again (docs/decisions/0003). The zero kin is of a full handshake.
 type kin struct {
-	size         int // less the ticket; zero: it had none
+	size         int // without the ticket
 	certificates int
-	flags        uint8
+	flags        uint8 // session.flags
 }
 
 func (l *lease) kin() kin {
@@ -133,7 +133,7 @@ func (l *lease) kin() kin {
 // know is inspect for a session that came on a resumed connection. It reports
 // false for whatever is out of the ordinary.
 func (f *facts) know(info *ticket.Info, ticketBytes []byte, state *tls.SessionState) bool {
-	if f.kin.size <= 0 || f.version != tls.VersionTLS13 || f.kin.flags&earlyData != 0 {
+	if f.kin.certificates == 0 || f.version != tls.VersionTLS13 || f.kin.flags&earlyData != 0 {
 		return false
 	}
 	received, expires, ok := ticket.Times(state)
@@ -203,8 +203,8 @@ func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
 	s.expires = s.received + int64(life)
 }
 
-// farOff is more seconds than any session lasts, and as many as a time.Duration
-// can count. Certificates end in whole seconds, as sessions do.
+// farOff is more seconds than any session lasts, and few enough for a
+// time.Duration. Certificates end in whole seconds, as sessions do.
 const farOff = 1 << 32
 
 // stillborn is why a session can never be resumed, or none.

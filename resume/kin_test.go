@@ -45,7 +45,7 @@ func TestKinSaysWhatInspectSays(t *testing.T) {
 				want.Received, want.Expires, want.FullHandshake = got.Received, got.Expires, got.FullHandshake
 				want.ServerName, want.Endpoint, want.ALPN = got.ServerName, got.Endpoint, got.ALPN
 				require.Equal(t, want, got)
-				if conn.facts.kin.size > 0 {
+				if conn.facts.kin.certificates > 0 {
 					known++
 				}
 				require.Nil(t, conn.room.state, "nor does the connection keep the secret of a session that is used")
