@@ -73,7 +73,7 @@ func memoryCommand(flags *flag.FlagSet) func(*report.File) error {
 func (r *memoryRun) run(results *report.File) error {
 	var all []memoryResult
 	fmt.Printf("%-12s %9s %-10s %12s %12s\n", "certificates", "servers", "arm", "bytes each", "over list")
-	for _, part := range []struct{ certificates, numbers string }{{"shared", r.shared}, {"own", r.own}, {"bound", r.bound}} {
+	for _, part := range []struct{ certificates, numbers string }{{"bound", r.bound}, {"shared", r.shared}, {"own", r.own}} {
 		for number := range strings.SplitSeq(part.numbers, ",") {
 			if number == "" {
 				continue
