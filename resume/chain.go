@@ -10,7 +10,8 @@ import "time"
 // one of the new chain, once.
 
 // chain is when the chain of a key began, of which another ticket has come now.
-// Both are in Unix nanoseconds.
+// Both are in Unix nanoseconds. An end later than that of a chain that begins now
+// was noted before the clock was set back, or by a version with longer chains.
 func (c *core) chain(key serverKey, maxAge time.Duration, now int64) int64 {
 	end, latest := c.pool.Note(key), now+int64(maxAge)
 	if end == 0 || end > latest {
@@ -20,11 +21,13 @@ func (c *core) chain(key serverKey, maxAge time.Duration, now int64) int64 {
 	return end - int64(maxAge)
 }
 
-// continueChain sees to it that the next ticket of a key continues the chain of
-// a session that was handed out, if nothing is known of one.
+// continueChain sees to it that the next ticket of a key is not taken for one of
+// a later chain than that of a session that was handed out: it was noted in
+// another way, or by another process.
 func (c *core) continueChain(key serverKey, s *session) {
-	if c.pool.Note(key) == 0 {
-		c.pool.SetNote(key, s.fullHandshake+int64(s.maxChainAge()))
+	end := s.fullHandshake + int64(s.maxChainAge())
+	if known := c.pool.Note(key); known == 0 || known > end {
+		c.pool.SetNote(key, end)
 	}
 }
 
