@@ -17,7 +17,7 @@ func TestForgottenNodeHasNoRoomForMany(t *testing.T) {
 	p.RemoveIf(func(string, int) bool { return true })
 	require.NotNil(t, p.shards[0].free)
 	require.Nil(t, p.shards[0].free.rest)
-	for _, key := range []string{"b", "b", "c", "d"} {
+	for _, key := range []string{"b", "c", "d"} {
 		p.Put(key, Item[int]{})
 	}
 	for n := p.shards[0].queue.oldest; n != nil; n = n.newer {

@@ -114,3 +114,14 @@ func TestChainEndsInTimeIfTheClockIsSetBack(t *testing.T) {
 	require.Equal(t, earlier, c.chain(key, day, earlier))
 	require.Equal(t, earlier, c.chain(key, day, now), "it is noted")
 }
+
+// A miss before the chain's end may meet others of it that are still under way.
+func TestMissEndsNoChainBeforeItsTime(t *testing.T) {
+	c := new(ClientCache).core()
+	key, now := c.plain.key(serverName), time.Now()
+	began := c.chain(key, day, now.UnixNano())
+	c.endChain(key, now.Add(day-1))
+	require.Equal(t, began, c.chain(key, day, now.UnixNano()+1))
+	c.endChain(key, now.Add(day))
+	require.Equal(t, now.Add(day).UnixNano(), c.chain(key, day, now.Add(day).UnixNano()))
+}

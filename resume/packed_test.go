@@ -149,3 +149,33 @@ func TestScopeThatIsGoneIsNotKept(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 	runtime.KeepAlive(c)
 }
+
+// What was taken for a handshake and not sent regains its place: tickets go the
+// newest first.
+func TestSessionGivenBackRegainsItsPlace(t *testing.T) {
+	p, scope := newPeer(t), new(ClientCache).NewScope()
+	p.stock(t, scope, 2)
+	c, view := scope.domain.core, scope.domain.view(p.client)
+	q := search{key: serverKey{space: view.space, name: serverName}, view: view}
+	var newest, older lease
+	for _, l := range []*lease{&newest, &older} {
+		_, ok := c.take(l, q, true)
+		require.True(t, ok)
+	}
+	first := newest.s
+	c.settle(&newest, false)
+	c.settle(&older, false)
+	require.Same(t, first, scope.Get0Session(serverName).s)
+}
+
+// By a clock of the configuration that is ahead, crypto/tls would refuse a
+// session, which stays for those whose clock is not.
+func TestConfigurationsClockIsAsked(t *testing.T) {
+	p, scope := newPeer(t), new(ClientCache).NewScope()
+	p.stock(t, scope, 1)
+	s := scope.Get0Session(serverName).s
+	i := s.info()
+	require.Equal(t, none, s.overBy(i.LeafNotAfter))
+	require.Equal(t, overLeaf, s.overBy(i.LeafNotAfter.Add(1)))
+	require.Equal(t, overLifetime, s.overBy(i.Received.Add(maxTicketAge+time.Second)), "whichever; the lifetime first")
+}
