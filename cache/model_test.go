@@ -87,10 +87,13 @@ func (m *model) touch(name byte) *modelKey {
 	return k
 }
 
-func (m *model) setNote(name byte, note int64) {
-	if note != 0 || m.find(name) != nil {
-		m.touch(name).note = note
+func (m *model) swapNote(name byte, was, note int64) bool {
+	k := m.find(name)
+	if k == nil && note == 0 || k != nil && k.note != was || k == nil && was != 0 {
+		return k == nil && was == 0
 	}
+	m.touch(name).note = note
+	return true
 }
 
 func (m *model) note(name byte) int64 {
@@ -350,8 +353,12 @@ func run(t *testing.T, ops []byte) {
 		case 9:
 			p.remove(key, n-int(arg%16))
 		case 10:
-			p.pool.SetNote(key, int64(arg%4))
-			p.model.setNote(key, int64(arg%4))
+			was, note := int64(arg/4%4), int64(arg%4)
+			if arg < 128 { // as it is
+				was = p.model.note(key)
+				require.Equal(t, was, p.pool.Note(key))
+			}
+			require.Equal(t, p.model.swapNote(key, was, note), p.pool.SwapNote(key, was, note))
 		case 11:
 			match := func(key byte) bool { return key%4 == arg%4 }
 			p.pool.ForgetNotes(match)

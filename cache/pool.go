@@ -162,24 +162,25 @@ func (p *Pool[K, V]) Put(key K, item Item[V]) {
 	p.tell(&out)
 }
 
-// Note returns the number that SetNote set for a key, or zero if there is none,
-// or it went when the key made room.
+// Note returns the number that is kept with a key, or zero if there is none, or
+// it went when the key made room.
 func (p *Pool[K, V]) Note(key K) int64 {
 	s, hash := p.shard(key)
 	return s.note(hash, key)
 }
 
-// SetNote keeps a number with a key, which outlives its values: a key with a
-// note other than zero stays when it is empty, and makes room as if it were
-// not.
-func (p *Pool[K, V]) SetNote(key K, note int64) {
+// SwapNote keeps a number with a key if Note is still what it was, and reports
+// whether it is. A note outlives the values: a key with another than zero stays
+// when it is empty, and makes room as if it were not.
+func (p *Pool[K, V]) SwapNote(key K, was, note int64) bool {
 	var out drops[K, V]
 	s, hash := p.shard(key)
-	s.setNote(hash, key, note, &out)
+	ok := s.swapNote(hash, key, was, note, &out)
 	if p.over() {
 		p.makeRoom(s, &out)
 	}
 	p.tell(&out)
+	return ok
 }
 
 // ForgetNotes sets the notes of all keys that match to zero. It walks the whole
@@ -339,7 +340,11 @@ func (p *Pool[K, V]) sweepShard(s *shard[K, V], goes func(*node[K, V], int) (Cau
 
 // over reports whether a bound on the whole pool is exceeded.
 func (p *Pool[K, V]) over() bool {
-	return p.opts.MaxKeys > 0 && p.keys.Load() > int64(p.opts.MaxKeys) || p.overBytes()
+	return p.overKeys() || p.overBytes()
+}
+
+func (p *Pool[K, V]) overKeys() bool {
+	return p.opts.MaxKeys > 0 && p.keys.Load() > int64(p.opts.MaxKeys)
 }
 
 func (p *Pool[K, V]) overBytes() bool {

@@ -520,11 +520,34 @@ func TestForgottenKeysTakeNoRoom(t *testing.T) {
 	require.Equal(t, cache.Usage{Keys: 4, Items: 4}, pool.Usage())
 }
 
+func TestNoteChangesOnlyFromWhatItWas(t *testing.T) {
+	pool := cache.NewPool(cache.Options[string, int]{})
+	require.False(t, pool.SwapNote("a", 1, 2))
+	require.True(t, pool.SwapNote("a", 0, 0))
+	require.True(t, pool.SwapNote("a", 0, 5))
+	require.False(t, pool.SwapNote("a", 0, 6))
+	require.False(t, pool.SwapNote("a", 6, 7))
+	require.EqualValues(t, 5, pool.Note("a"))
+	require.True(t, pool.SwapNote("a", 5, 6))
+	require.EqualValues(t, 6, pool.Note("a"))
+}
+
+// A key that has nothing but a note gives no bytes, and makes none free.
+func TestWhoWantsBytesPassesNotesBy(t *testing.T) {
+	p, evicted := evictions(t, cache.Options[string, int]{MaxKeys: 9, MaxBytes: 2})
+	require.True(t, p.SwapNote("a", 0, 7))
+	for v, key := range []string{"b", "c", "d", "e"} {
+		p.Put(key, item(v))
+	}
+	require.Equal(t, []int{0, 1}, *evicted)
+	require.EqualValues(t, 7, p.Note("a"))
+}
+
 // What is noted of a key outlives its values, and a sweep, but not the key.
 func TestNoteStaysWithItsKey(t *testing.T) {
 	pool := cache.NewPool(cache.Options[string, int]{MaxKeys: 2})
 	require.Zero(t, pool.Note("a"))
-	pool.SetNote("a", 7)
+	require.True(t, pool.SwapNote("a", 0, 7))
 	pool.Put("a", item(1))
 	taken(t, pool, "a")
 	pool.Sweep(noon)
@@ -542,13 +565,13 @@ func TestNoteStaysWithItsKey(t *testing.T) {
 
 func TestForgottenNotesLetGoOfTheirKeys(t *testing.T) {
 	pool := cache.NewPool(cache.Options[string, int]{MaxKeys: 2})
-	pool.SetNote("a", 7)
-	pool.SetNote("b", 8)
+	require.True(t, pool.SwapNote("a", 0, 7))
+	require.True(t, pool.SwapNote("b", 0, 8))
 	pool.ForgetNotes(func(key string) bool { return key == "a" })
 	require.Zero(t, pool.Note("a"))
 	pool.Put("c", item(1))
 	require.EqualValues(t, 8, pool.Note("b"), "a had let go of its place")
-	pool.SetNote("b", 0)
+	require.True(t, pool.SwapNote("b", 8, 0))
 	pool.Put("d", item(2))
 	require.Equal(t, cache.Usage{Keys: 2, Items: 2, Bytes: 2}, pool.Usage())
 }

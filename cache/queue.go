@@ -37,8 +37,9 @@ func (q *queue[K, V]) remove(n *node[K, V]) {
 }
 
 // victim is the key to make room: the hand goes from the oldest to the newest
-// and around, and spares once each key that was touched since it last passed.
-func (q *queue[K, V]) victim(keep *node[K, V]) *node[K, V] {
+// and around, and spares once each key that was touched since it last passed. If
+// bytes are wanted, it passes by those that have none.
+func (q *queue[K, V]) victim(keep *node[K, V], bytes bool) *node[K, V] {
 	// The first round begins at the hand. At the latest the one after the next
 	// finds every flag lowered.
 	for range 3 {
@@ -47,7 +48,7 @@ func (q *queue[K, V]) victim(keep *node[K, V]) *node[K, V] {
 			n = q.oldest
 		}
 		for ; n != nil; n = n.newer {
-			if n == keep {
+			if n == keep || bytes && !n.filled {
 				continue
 			}
 			if !n.touched || n.idle() {

@@ -112,23 +112,26 @@ func (s *shard[K, V]) note(hash uint32, key K) int64 {
 	return n.note
 }
 
-func (s *shard[K, V]) setNote(hash uint32, key K, note int64, out *drops[K, V]) {
+func (s *shard[K, V]) swapNote(hash uint32, key K, was, note int64, out *drops[K, V]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.table.find(hash, key)
 	switch {
-	case n != nil:
-		n.touched = true
-	case note == 0:
-		return
-	default:
+	case n == nil && (was != 0 || note == 0):
+		return was == 0
+	case n == nil:
 		n = s.insert(hash, key, out)
+	case n.note != was:
+		return false
+	default:
+		n.touched = true
 	}
 	n.note = note
 	s.tidy(n)
 	if s.pool.over() {
 		s.evictFor(n, out)
 	}
+	return true
 }
 
 // forgetNotes forgets what is noted of keys, and with it those that are empty.
@@ -185,7 +188,7 @@ func (s *shard[K, V]) makeRoom(out *drops[K, V]) {
 // under the lock.
 func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 	for s.pool.over() {
-		victim := s.queue.victim(keep)
+		victim := s.queue.victim(keep, !s.pool.overKeys())
 		switch {
 		case victim != nil && s.pool.overBytes() && victim.len() > 1:
 			s.drop(victim, 0, Evicted, out)
@@ -220,7 +223,7 @@ func (s *shard[K, V]) successor(out *drops[K, V]) *node[K, V] {
 	if p.opts.MaxKeys == 0 || p.keys.Load() < int64(p.opts.MaxKeys) {
 		return nil
 	}
-	n := s.queue.victim(nil)
+	n := s.queue.victim(nil, false)
 	if n != nil {
 		s.dropAll(n, out)
 		s.unlink(n)

@@ -104,12 +104,16 @@ func (c *core) pooled(s *session, place uint32) {
 	}
 }
 
-// inspect reads what the session says of itself, but for its ID. If its
-// encoding is unknown, what remains is what the connection said.
+// inspect reads what the session says of itself, but for its ID, and does not
+// count our mark. If its encoding is unknown, what remains is what the connection
+// said.
 func inspect(info *ticket.Info, ticketBytes []byte, state *tls.SessionState, version uint16) (readable bool) {
 	var err error
 	*info, err = ticket.InspectState(state)
 	info.Size += len(ticketBytes)
+	if marked(state) { // it was stored
+		info.Size -= entryLength(handedOut)
+	}
 	if err != nil {
 		*info = ticket.Info{EarlyData: info.EarlyData, Size: info.Size, Version: version}
 	}
@@ -126,8 +130,16 @@ type kin struct {
 	flags        uint8 // session.flags
 }
 
+// kin leaves out what layers have added, which crypto/tls does not hand on.
 func (l *lease) kin() kin {
-	return kin{int(l.s.size) - len(l.ticket()), l.s.certificateCount(), l.s.flags}
+	ticketBytes, state, _ := l.state.ResumptionState()
+	size := int(l.s.size) - len(ticketBytes)
+	for _, extra := range state.Extra {
+		if !bytes.Equal(extra, handedOut) {
+			size -= entryLength(extra)
+		}
+	}
+	return kin{size, l.s.certificateCount(), l.s.flags}
 }
 
 // know is inspect for a session that came on a resumed connection. It reports
@@ -178,7 +190,7 @@ func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
 		life = min(life, maxSessionAge)
 	}
 	if s.fullHandshake = o.facts.fullHandshake; s.fullHandshake == 0 {
-		s.fullHandshake = s.core().chain(o.key, maxChainAge, s.received)
+		s.fullHandshake = s.core().joinChain(o.key, maxChainAge, s.received)
 	}
 	s.over = overMaxAge
 	limit := func(d time.Duration, v verdict) {
@@ -228,6 +240,9 @@ var handedOut = []byte("tlsresume\x00\x01kept")
 // onlyMark is the Extra of all states that have nothing else there. Layers must
 // only append to it, says crypto/tls, and to append makes a copy.
 var onlyMark = [][]byte{handedOut}
+
+// entryLength is what an entry takes in an encoded session.
+func entryLength(extra []byte) int { return 3 + len(extra) }
 
 func mark(state *tls.SessionState) {
 	if len(state.Extra) == 0 {

@@ -9,29 +9,39 @@ import "time"
 // resumed before that miss may bring its ticket after it, which then passes for
 // one of the new chain, once.
 
-// chain is when the chain of a key began, of which another ticket has come now.
-// Both are in Unix nanoseconds.
-func (c *core) chain(key serverKey, maxAge time.Duration, now int64) int64 {
-	end, latest := c.pool.Note(key), now+int64(maxAge)
-	if end == 0 || end > latest {
-		end = latest
-		c.pool.SetNote(key, end)
-	}
-	return end - int64(maxAge)
+// joinChain counts a ticket that has come now in with the chain of its key, and
+// returns when that began. Both are in Unix nanoseconds. An end later than that of a chain that begins now
+// was noted before the clock was set back, or by a version with longer chains.
+func (c *core) joinChain(key serverKey, maxAge time.Duration, now int64) int64 {
+	latest := now + int64(maxAge)
+	return c.endBy(key, latest) - int64(maxAge)
 }
 
-// continueChain sees to it that the next ticket of a key continues the chain of
-// a session that was handed out, if nothing is known of one.
+// continueChain sees to it that the next ticket of a key is not taken for one of
+// a later chain than that of a session that was handed out: it was noted in
+// another way, or by another process.
 func (c *core) continueChain(key serverKey, s *session) {
-	if c.pool.Note(key) == 0 {
-		c.pool.SetNote(key, s.fullHandshake+int64(s.maxChainAge()))
+	c.endBy(key, s.fullHandshake+int64(s.maxChainAge()))
+}
+
+// endBy notes that the chain of a key ends at an instant, unless it ends earlier,
+// and returns when it does.
+func (c *core) endBy(key serverKey, latest int64) int64 {
+	for {
+		end := c.pool.Note(key)
+		if end != 0 && end <= latest {
+			return end
+		}
+		if c.pool.SwapNote(key, end, latest) {
+			return latest
+		}
 	}
 }
 
 // endChain is for a miss.
 func (c *core) endChain(key serverKey, now time.Time) {
 	if end := c.pool.Note(key); end != 0 && end <= now.UnixNano() {
-		c.pool.SetNote(key, 0)
+		c.pool.SwapNote(key, end, 0)
 	}
 }
 

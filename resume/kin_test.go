@@ -3,6 +3,7 @@ package resume
 import (
 	"crypto/tls"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,6 +55,45 @@ func TestKinSaysWhatInspectSays(t *testing.T) {
 			if name != "TLS 1.2" {
 				require.Equal(t, 3, known)
 			}
+		})
+	}
+}
+
+// What this layer and others have added to a session is not part of the one that
+// follows it (rule T12), nor of its length.
+func TestEntriesOfLayersAreNotInherited(t *testing.T) {
+	for name, first := range map[string]func(*testing.T, *peer, *fleet){
+		"our mark, out of the store": func(t *testing.T, p *peer, f *fleet) {
+			c := f.cache(t)
+			require.False(t, resumes(t, p, c.Scope("tenant")))
+			flush(t, c)
+		},
+		"another's": func(t *testing.T, p *peer, f *fleet) {
+			c := f.cache(t)
+			cs := p.states(t, 1)[0]
+			_, state, err := cs.ResumptionState()
+			require.NoError(t, err)
+			state.Extra = append(state.Extra, []byte("another layer's"))
+			c.Scope("tenant").TLSConfig(p.client).ClientSessionCache.Put(serverName, cs)
+			flush(t, c)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, f := newPeer(t), newFleet()
+				first(t, p, f)
+				conn := p.bound(t, f.cache(t).Scope("tenant"), true)
+				require.True(t, conn.ConnectionState().DidResume)
+				h := conn.Get0Session()
+				ticketBytes, state, err := h.s.state.Load().ResumptionState()
+				require.NoError(t, err)
+				bare := *state
+				bare.Extra = nil // our mark
+				want, err := ticket.Inspect(ticketBytes, &bare)
+				require.NoError(t, err)
+				require.Equal(t, want.Size, h.Info().Size)
+				require.Positive(t, conn.facts.kin.size)
+			})
 		})
 	}
 }

@@ -119,11 +119,11 @@ func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	defer l.s.release()
-	c.continueChain(key, l.s)
 	if !l.s.reusable() {
 		l.s.end(used)
-		c.depart(l.s)
+		defer c.depart(l.s)
 	}
+	c.continueChain(key, l.s)
 	return l.state, true
 }
 

@@ -45,7 +45,7 @@ func (s *session) pack(i *ticket.Info, over verdict) {
 func (s *session) describe(i *ticket.Info) {
 	s.leafNotAfter = i.LeafNotAfter.Unix()
 	s.endpoint = i.Endpoint
-	s.size = uint32(min(i.Size, math.MaxUint32))
+	s.size = uint32(min(int64(i.Size), math.MaxUint32))
 	s.version, s.cipherSuite, s.certificates = i.Version, i.CipherSuite, uint8(i.Certificates)
 	s.flags &^= earlyData | extendedMasterSecret | isClient
 	if i.EarlyData {

@@ -3,10 +3,12 @@ package resume
 import (
 	"crypto/tls"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 	"unsafe"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -82,4 +84,98 @@ func TestAgeIsByTheClockThatSaysOlder(t *testing.T) {
 	note(received.Round(0))
 	require.Equal(t, none, s.lapsed(received.Add(life-1)), "one that was stored has no steady clock")
 	require.Equal(t, overMaxAge, s.lapsed(received.Add(life)))
+}
+
+// A certificate that never ends, or has long ended, makes no session that lasts
+// otherwise than it should (RFC 5280, Section 4.1.2.5).
+func TestFarOffEndsAreNoSoonerAndNoLater(t *testing.T) {
+	c := new(ClientCache).core()
+	received := time.Now()
+	for leaf, want := range map[time.Time]verdict{
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC): none,
+		time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC):      none,
+		time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC):      overLeaf,
+		time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC):         overLeaf,
+	} {
+		s := c.newSession(c.plain.key("example.com"), live)
+		info := ticket.Info{Version: tls.VersionTLS13, Received: received, LeafNotAfter: leaf}
+		s.setInfo(&info, &origin{key: s.key, facts: facts{fullHandshake: received.UnixNano()}}, received)
+		require.Equal(t, want, s.lapsed(received.Add(time.Hour)), leaf)
+	}
+}
+
+// crypto/tls counts the lifetime in whole seconds: what is received late in one
+// ends as late in another, not later.
+func TestLifetimeEndsWithItsSecond(t *testing.T) {
+	c := new(ClientCache).core()
+	second := time.Unix(time.Now().Unix(), 0)
+	received := second.Add(900 * time.Millisecond)
+	s := c.newSession(c.plain.key("example.com"), live)
+	info := ticket.Info{Version: tls.VersionTLS13, Received: second, Expires: second.Add(time.Minute)}
+	s.setInfo(&info, &origin{key: s.key, facts: facts{fullHandshake: received.UnixNano()}}, received)
+	require.True(t, second.Add(time.Minute).Equal(timeOf(s.expires)))
+}
+
+// What a layer has in the array of its entries is not written over.
+func TestTheMarkTakesNoRoomOfOthers(t *testing.T) {
+	array := [][]byte{[]byte("one"), []byte("another's")}
+	state := &tls.SessionState{Extra: array[:1]}
+	mark(state)
+	require.True(t, marked(state))
+	require.Equal(t, "another's", string(array[1]))
+	bare := new(tls.SessionState)
+	mark(bare)
+	bare.Extra = append(bare.Extra, []byte("mine"))
+	require.Len(t, onlyMark, 1)
+	require.Equal(t, len(onlyMark), cap(onlyMark), "to append makes a copy")
+}
+
+// The keys of a scope are unique handles; they hold on to it no longer than it
+// is used.
+func TestScopeThatIsGoneIsNotKept(t *testing.T) {
+	c := new(ClientCache)
+	gone := func() weak.Pointer[domain] {
+		p := newPeer(t)
+		scope := c.NewScope()
+		_, err := p.dial(t, scope)
+		require.NoError(t, err)
+		p.plain(t, scope.TLSConfig(p.client))
+		require.NoError(t, scope.Clear(t.Context()))
+		return weak.Make(scope.domain)
+	}()
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return gone.Value() == nil
+	}, 10*time.Second, time.Millisecond)
+	runtime.KeepAlive(c)
+}
+
+// What was taken for a handshake and not sent regains its place: tickets go the
+// newest first.
+func TestSessionGivenBackRegainsItsPlace(t *testing.T) {
+	p, scope := newPeer(t), new(ClientCache).NewScope()
+	p.stock(t, scope, 2)
+	c, view := scope.domain.core, scope.domain.view(p.client)
+	q := search{key: serverKey{space: view.space, name: serverName}, view: view}
+	var newest, older lease
+	for _, l := range []*lease{&newest, &older} {
+		_, ok := c.take(l, q, true)
+		require.True(t, ok)
+	}
+	first := newest.s
+	c.settle(&newest, false)
+	c.settle(&older, false)
+	require.Same(t, first, scope.Get0Session(serverName).s)
+}
+
+// By a clock of the configuration that is ahead, crypto/tls would refuse a
+// session, which stays for those whose clock is not.
+func TestConfigurationsClockIsAsked(t *testing.T) {
+	p, scope := newPeer(t), new(ClientCache).NewScope()
+	p.stock(t, scope, 1)
+	s := scope.Get0Session(serverName).s
+	i := s.info()
+	require.Equal(t, none, s.overBy(i.LeafNotAfter))
+	require.Equal(t, overLeaf, s.overBy(i.LeafNotAfter.Add(1)))
+	require.Equal(t, overLifetime, s.overBy(i.Received.Add(maxTicketAge+time.Second)), "whichever; the lifetime first")
 }

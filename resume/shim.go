@@ -38,6 +38,7 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		}
 		c.mu.Unlock()
 		if !ok {
+			l.letGo()
 			core.event(Event{Kind: SessionMissing, Scope: c.domain.name, Server: at.name, Conn: c, Reason: missing})
 			return nil, false
 		}
