@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 )
 
 // shifted is the task of a process that runs by a clock of its own.
@@ -32,7 +33,7 @@ func TestProcessesOfDifferentClocksShareADirectory(t *testing.T) {
 		now := time.Now().Add(shifted.Ahead)
 		synctest.Test(t, func(*testing.T) {
 			time.Sleep(time.Until(now))
-			shifted.main()
+			process.Exit(shifted.run(os.Stdin, os.Stdout))
 		})
 	}
 	s := newStable(t)
@@ -55,7 +56,7 @@ func TestProcessesOfDifferentClocksShareADirectory(t *testing.T) {
 	} {
 		work := s.task(1, 4)
 		work.Ahead = run.ahead
-		got := s.start(t, work).end(t)
+		got := ended(t, s.start(t, work))
 		require.Zero(t, got.Failed, "run %d: %s", n+1, run.why)
 		if got.Slow == 0 { // the machine let it answer in time
 			require.Equal(t, run.resumed, got.Resumed, "run %d: %s", n+1, run.why)

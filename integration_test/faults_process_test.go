@@ -1,15 +1,9 @@
 package integration_test
 
 import (
-	"bufio"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +14,7 @@ import (
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
 	"github.com/tlsresume/tlsresume/internal/tlstest/peer"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
@@ -33,37 +28,18 @@ type serving struct {
 	Keys              [32]byte // for its tickets
 }
 
-func serveAsProcess(text string) {
-	var s serving
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		panic(err)
+func (s *serving) serve(in io.Reader, out io.Writer) error {
+	cert, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
+	if err != nil {
+		return err
 	}
-	cert := tlstest.Must(tls.LoadX509KeyPair(s.CertFile, s.KeyFile))
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	config.SetSessionTicketKeys([][32]byte{s.Keys})
-	server := tlstest.Must(tlstest.NewServer(tlstest.Options{Config: config}))
-	fmt.Println(server.Addr)
-	io.Copy(io.Discard, os.Stdin)
-}
-
-// startServing starts such a process. kill waits for its end.
-func startServing(t testing.TB, s serving) (addr string, kill func()) {
-	t.Helper()
-	cmd := exec.Command(tlstest.Must(os.Executable()))
-	cmd.Env = append(os.Environ(), asServerProcess+"="+string(tlstest.Must(json.Marshal(s))))
-	cmd.Stderr = os.Stderr
-	in := tlstest.Must(cmd.StdinPipe())
-	out := bufio.NewReader(tlstest.Must(cmd.StdoutPipe()))
-	require.NoError(t, cmd.Start())
-	kill = sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		in.Close()
-	})
-	t.Cleanup(kill)
-	line, err := out.ReadString('\n')
-	require.NoError(t, err)
-	return strings.TrimSpace(line), kill
+	server, err := tlstest.NewServer(tlstest.Options{Config: config})
+	if err != nil {
+		return err
+	}
+	return process.Listening(server.Addr, in, out)
 }
 
 // A mortal is a server program that is killed and started again, elsewhere.
@@ -92,11 +68,13 @@ var mortals = []mortal{
 	}},
 }
 
+// startGo starts such a process. kill waits for its end.
 func startGo(t testing.TB, ca *tlstest.CA, key byte) (addr string, kill func()) {
 	t.Helper()
 	certFile, keyFile, err := tlstest.WriteFiles(t.TempDir(), issue(ca, host))
 	require.NoError(t, err)
-	return startServing(t, serving{CertFile: certFile, KeyFile: keyFile, Keys: [32]byte{key}})
+	s := process.StartServer[any](t, asServerProcess, serving{CertFile: certFile, KeyFile: keyFile, Keys: [32]byte{key}})
+	return s.Addr, s.Kill
 }
 
 // A server process is killed in the middle of a burst and comes back. What was

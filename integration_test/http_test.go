@@ -1,14 +1,8 @@
 package integration_test
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
-	"io"
-	"log"
-	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -17,84 +11,29 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/web"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
-// A webSite is an http.Server. Requests for /together wait until as many are
-// there as its crowd, so that HTTP/1.1 needs a connection for each.
+// A webSite counts the tickets that it is offered.
 type webSite struct {
-	url    string
+	*web.Site
 	client *tls.Config
 	seen   *tlstest.Identities
-
-	mu      sync.Mutex // guards waiting and gate
-	crowd   int
-	waiting int
-	gate    chan struct{}
 }
 
 func newWebSite(t testing.TB, crowd int) *webSite {
 	t.Helper()
 	leakCheck(t)
 	ca := tlstest.Must(tlstest.NewCA("root"))
-	w := &webSite{
-		client: &tls.Config{RootCAs: ca.Pool(), ServerName: host},
-		seen:   new(tlstest.Identities),
-		crowd:  crowd, gate: make(chan struct{}),
-	}
-	server := &http.Server{
-		Handler:  http.HandlerFunc(w.answer),
-		ErrorLog: log.New(io.Discard, "", 0), // it tells of every connection closed early
-		TLSConfig: tlstest.Counting(&tls.Config{
-			Certificates: []tls.Certificate{issue(ca, host)},
-			NextProtos:   []string{"h2", "http/1.1"},
-		}, w.seen),
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	seen := new(tlstest.Identities)
+	site, err := web.Start(tlstest.Counting(&tls.Config{
+		Certificates: []tls.Certificate{issue(ca, host)},
+		NextProtos:   []string{"h2", "http/1.1"},
+	}, seen), crowd)
 	require.NoError(t, err)
-	var running sync.WaitGroup
-	running.Go(func() { server.ServeTLS(listener, "", "") })
-	t.Cleanup(func() {
-		server.Close()
-		running.Wait()
-	})
-	w.url = "https://" + listener.Addr().String()
-	return w
-}
-
-func (w *webSite) answer(out http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/together" {
-		w.mu.Lock()
-		gate := w.gate
-		if w.waiting++; w.waiting == w.crowd {
-			w.waiting, w.gate = 0, make(chan struct{})
-			close(gate)
-		}
-		w.mu.Unlock()
-		select {
-		case <-gate:
-		case <-r.Context().Done():
-		}
-	}
-	fmt.Fprint(out, r.Proto)
-}
-
-// fetch makes a request and says what protocol it used and whether its
-// connection was resumed.
-func fetch(client *http.Client, url string) (proto string, resumed bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", false, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return "", false, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return string(body), response.TLS.DidResume, err
+	t.Cleanup(site.Close)
+	return &webSite{site, &tls.Config{RootCAs: ca.Pool(), ServerName: host}, seen}
 }
 
 // transport is an http.Transport over TLSConfig, which it clones for each dial
@@ -118,7 +57,7 @@ func TestHTTP1ResumesAllButTheFirstConnections(t *testing.T) {
 		var all errgroup.Group
 		for range crowd {
 			all.Go(func() error {
-				proto, did, err := fetch(client, site.url+"/together")
+				proto, did, err := web.Fetch(client, site.URL+"/together")
 				assert.Equal(t, "HTTP/1.1", proto)
 				if did {
 					resumed.Add(1)
@@ -148,7 +87,7 @@ func TestHTTP2ResumesEveryConnection(t *testing.T) {
 			var all errgroup.Group
 			for range n {
 				all.Go(func() error {
-					proto, resumed, err := fetch(client, site.url)
+					proto, resumed, err := web.Fetch(client, site.URL)
 					assert.Equal(t, turn > 0, resumed, "in turn %d", turn)
 					assert.Equal(t, "HTTP/2.0", proto)
 					return err
@@ -175,7 +114,7 @@ func TestHTTP2CrowdsUseEveryTicketOnce(t *testing.T) {
 		var all errgroup.Group
 		for range crowd {
 			all.Go(func() error {
-				proto, _, err := fetch(client, site.url)
+				proto, _, err := web.Fetch(client, site.URL)
 				assert.Equal(t, "HTTP/2.0", proto)
 				return err
 			})

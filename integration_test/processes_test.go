@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -29,7 +28,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsresume/tlsresume/cache/dirstore"
-	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 	"github.com/tlsresume/tlsresume/resume"
 	"github.com/tlsresume/tlsresume/ticket"
 )
@@ -40,20 +39,14 @@ var kills = flag.Int("kills", 200, "how many processes to kill in TestKilledProc
 const asProcess = "TLSRESUME_TEST_PROCESS"
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(asProcess); text != "" {
-		var work task
-		if err := json.Unmarshal([]byte(text), &work); err != nil {
-			panic(err)
+	process.As(asProcess, func(t *task, in io.Reader, out io.Writer) error {
+		if t.Ahead != 0 {
+			t.byItsClock(m)
 		}
-		if work.Ahead != 0 {
-			work.byItsClock(m)
-		}
-		work.main()
-	}
-	if text := os.Getenv(asServerProcess); text != "" {
-		serveAsProcess(text)
-		return
-	}
+		return t.run(in, out)
+	})
+	process.As(asServerProcess, (*serving).serve)
+	process.As(asServer, (*post).serve)
 	os.Exit(m.Run())
 }
 
@@ -80,15 +73,6 @@ type done struct {
 	Failed  int
 	Slow    uint64 // Stats.StoreErrors: handshakes that did not wait for the store, too
 	Ready   time.Duration
-}
-
-// main does it, and ends the process.
-func (t *task) main() {
-	if err := t.run(os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 func (t *task) run(in io.Reader, out io.Writer) error {
@@ -174,6 +158,11 @@ func (t *task) connection(e entry) (resumed bool, err error) {
 
 // openCache is a cache over a directory, as every process opens it.
 func openCache(dir string, key [32]byte) (*resume.ClientCache, error) {
+	store, err := openStore(dir, key)
+	return &resume.ClientCache{Store: store}, err
+}
+
+func openStore(dir string, key [32]byte) (*resume.SealedStore, error) {
 	store, err := dirstore.Open(dir, dirstore.Options{})
 	if err != nil {
 		return nil, err
@@ -182,7 +171,7 @@ func openCache(dir string, key [32]byte) (*resume.ClientCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &resume.ClientCache{Store: resume.Seal(store, keys)}, nil
+	return resume.Seal(store, keys), nil
 }
 
 // A stable is a server and a directory that client processes share.
@@ -240,52 +229,19 @@ func (s *stable) plug(t testing.TB) {
 	require.NoError(t, c.Flush(t.Context()))
 }
 
-// A process is a client process.
-type process struct {
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	lines *json.Decoder
+func (s *stable) start(t testing.TB, work task) *process.Process[done] {
+	t.Helper()
+	return process.Start[done](t, asProcess, work)
 }
 
-func (s *stable) start(t testing.TB, work task) *process {
+// ended waits for a process's end and returns the sum of its rounds.
+func ended(t testing.TB, p *process.Process[done]) (sum done) {
 	t.Helper()
-	text, err := json.Marshal(work)
-	require.NoError(t, err)
-	p := &process{cmd: exec.Command(tlstest.Must(os.Executable()))}
-	p.cmd.Env = append(os.Environ(), asProcess+"="+string(text))
-	p.cmd.Stderr = os.Stderr
-	p.in = tlstest.Must(p.cmd.StdinPipe())
-	p.lines = json.NewDecoder(tlstest.Must(p.cmd.StdoutPipe()))
-	require.NoError(t, p.cmd.Start())
-	t.Cleanup(func() { // if it has not ended yet
-		p.cmd.Process.Kill()
-		p.cmd.Wait()
-	})
-	return p
-}
-
-// next is what it says of a round.
-func (p *process) next(t testing.TB) (d done) {
-	t.Helper()
-	require.NoError(t, p.lines.Decode(&d))
-	return d
-}
-
-// end waits for its end and returns the sum of its rounds.
-func (p *process) end(t testing.TB) (sum done) {
-	t.Helper()
-	for {
-		var d done
-		if err := p.lines.Decode(&d); errors.Is(err, io.EOF) {
-			break
-		} else {
-			require.NoError(t, err)
-		}
+	for _, d := range p.End(t) {
 		sum.Resumed += d.Resumed
 		sum.Failed += d.Failed
 		sum.Slow = d.Slow
 	}
-	require.NoError(t, p.cmd.Wait())
 	return sum
 }
 
@@ -293,7 +249,7 @@ func TestTheSecondRunOfAProgramResumes(t *testing.T) {
 	s := newStable(t)
 	resumed := 0
 	for run := range 4 {
-		got := s.start(t, s.task(1, 1)).end(t)
+		got := ended(t, s.start(t, s.task(1, 1)))
 		require.Zero(t, got.Failed)
 		resumed += got.Resumed
 		if got.Slow == 0 { // the machine let it answer in time
@@ -311,20 +267,20 @@ func TestProcessesUseEachTicketOfADirectoryOnce(t *testing.T) {
 	s := newStable(t)
 	s.stock(t, tickets)
 	before := s.Identities.Counts()
-	var all []*process
+	var all []*process.Process[done]
 	for range processes {
 		work := s.task(tickets/processes, 1)
 		work.Unread, work.Wait = true, true
 		p := s.start(t, work)
-		p.next(t) // it is ready
+		p.Next(t) // it is ready
 		all = append(all, p)
 	}
 	for _, p := range all {
-		io.WriteString(p.in, "\n")
+		io.WriteString(p.In, "\n")
 	}
 	resumed := 0
 	for _, p := range all {
-		got := p.end(t)
+		got := ended(t, p)
 		require.Zero(t, got.Failed)
 		resumed += got.Resumed
 	}
@@ -347,18 +303,18 @@ func TestOneOfTwoProcessesGetsATicket(t *testing.T) {
 	const rounds = 8
 	for round := range rounds {
 		s.stock(t, 1)
-		var pair []*process
+		var pair []*process.Process[done]
 		for range 2 {
 			work := s.task(1, 1)
 			work.Unread, work.Wait = true, true
 			p := s.start(t, work)
-			p.next(t)
+			p.Next(t)
 			pair = append(pair, p)
 		}
 		for _, p := range pair {
-			io.WriteString(p.in, "\n")
+			io.WriteString(p.In, "\n")
 		}
-		require.Equal(t, 1, pair[0].end(t).Resumed+pair[1].end(t).Resumed, "round %d", round)
+		require.Equal(t, 1, ended(t, pair[0]).Resumed+ended(t, pair[1]).Resumed, "round %d", round)
 	}
 	require.Equal(t, rounds, requireNoReuse(t, s.Identities).Offered)
 }
@@ -380,13 +336,12 @@ func TestKilledProcessesCostTicketsAndNoSecondUse(t *testing.T) {
 				work.Near = n % 2 * 2 // tickets in the hands of the dead
 				p := s.start(t, work)
 				for range 1 + random.IntN(2) {
-					d := p.next(t)
+					d := p.Next(t)
 					resumed.Add(int64(d.Resumed))
 					assert.Zero(t, d.Failed)
 				}
 				time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond) // a real process goes on
-				p.cmd.Process.Kill()
-				p.cmd.Wait()
+				p.Kill()
 			}
 		})
 	}
@@ -518,11 +473,9 @@ func TestAFullDiskCostsNoResumption(t *testing.T) {
 	err := os.WriteFile(ballast, make([]byte, 128<<10), 0o600)
 	require.ErrorIs(t, err, syscall.ENOSPC)
 
-	store, err := dirstore.Open(s.dir, dirstore.Options{})
+	store, err := openStore(s.dir, s.key)
 	require.NoError(t, err)
-	keys, err := ticket.NewKeyring(s.key)
-	require.NoError(t, err)
-	c, heard := listen(t, &resume.ClientCache{Store: resume.Seal(store, keys)})
+	c, heard := listen(t, &resume.ClientCache{Store: store})
 	t.Cleanup(func() { c.Close() })
 	e := dialed(c.Scope("tenant"), s.with(onlyP256))
 	e.full(t, s.Addr)
@@ -561,9 +514,9 @@ func BenchmarkStart(b *testing.B) {
 			work.Dir, work.Ready = dir, true
 			began := time.Now()
 			p := s.start(b, work)
-			d := p.next(b)
+			d := p.Next(b)
 			whole[arm] = append(whole[arm], time.Since(began))
-			p.end(b)
+			p.End(b)
 			require.Equal(b, arm, d.Resumed)
 			spent[arm] = append(spent[arm], d.Ready)
 		}

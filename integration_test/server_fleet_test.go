@@ -1,41 +1,26 @@
 package integration_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"io"
 	mathrand "math/rand/v2"
 	"net"
-	"os"
-	"os/exec"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tlsresume/tlsresume/cache/dirstore"
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 	"github.com/tlsresume/tlsresume/resume"
-	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // asServer makes the test binary a server process. Its value is a post.
 const asServer = "TLSRESUME_TEST_FLEET"
-
-func init() { // before TestMain, which knows of client processes only
-	if text := os.Getenv(asServer); text != "" {
-		if err := serveAt(text, os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-}
 
 // A post is what a server process has to do: answer connections until its
 // standard input ends.
@@ -50,11 +35,7 @@ type post struct {
 // of them resumed, and how often the store failed it or was too slow.
 type census struct{ Full, Resumed, Store int64 }
 
-func serveAt(text string, in io.Reader, out io.Writer) error {
-	var p post
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return err
-	}
+func (p *post) serve(in io.Reader, out io.Writer) error {
 	cert, err := tls.LoadX509KeyPair(p.Cert, p.Key)
 	if err != nil {
 		return err
@@ -68,12 +49,13 @@ func serveAt(text string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var seen census
-	go accept(listener, &seen)
-	fmt.Fprintln(out, inner.Addr())
-	io.Copy(io.Discard, in)
+	var seen tlstest.Tally
+	go seen.Serve(listener)
+	if err := process.Listening(inner.Addr().String(), in, out); err != nil {
+		return err
+	}
 	return json.NewEncoder(out).Encode(census{
-		atomic.LoadInt64(&seen.Full), atomic.LoadInt64(&seen.Resumed), int64(cache.Stats().StoreErrors),
+		seen.Full.Load(), seen.Resumed.Load(), int64(cache.Stats().StoreErrors),
 	})
 }
 
@@ -82,75 +64,21 @@ func (p *post) listener(cache *resume.ServerCache, inner net.Listener, base *tls
 		return tls.NewListener(inner, base), nil
 	}
 	if p.Dir != "" {
-		store, err := dirstore.Open(p.Dir, dirstore.Options{})
+		store, err := openStore(p.Dir, p.StoreKey)
 		if err != nil {
 			return nil, err
 		}
-		keys, err := ticket.NewKeyring(p.StoreKey)
-		if err != nil {
-			return nil, err
-		}
-		cache.Store = resume.Seal(store, keys)
+		cache.Store = store
 	}
 	return cache.NewListener(inner, base), nil
 }
 
-// accept echoes, and counts.
-func accept(listener net.Listener, seen *census) {
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer conn.Close()
-			server := conn.(*tls.Conn)
-			if server.Handshake() != nil {
-				return
-			}
-			if server.ConnectionState().DidResume {
-				atomic.AddInt64(&seen.Resumed, 1)
-			} else {
-				atomic.AddInt64(&seen.Full, 1)
-			}
-			io.Copy(conn, conn)
-		}()
-	}
-}
-
-// A serverProcess is a running one.
-type serverProcess struct {
-	Addr string
-	cmd  *exec.Cmd
-	in   io.Closer
-	out  *bufio.Reader
-}
+// A serverProcess is a running one. It ends with its census.
+type serverProcess = process.Server[census]
 
 func startServer(t testing.TB, p post) *serverProcess {
 	t.Helper()
-	cmd := exec.Command(tlstest.Must(os.Executable()))
-	cmd.Env = append(os.Environ(), asServer+"="+string(tlstest.Must(json.Marshal(p))))
-	cmd.Stderr = os.Stderr
-	in, out := tlstest.Must(cmd.StdinPipe()), tlstest.Must(cmd.StdoutPipe())
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	s := &serverProcess{cmd: cmd, in: in, out: bufio.NewReader(out)}
-	addr, err := s.out.ReadString('\n')
-	require.NoError(t, err)
-	s.Addr = addr[:len(addr)-1]
-	return s
-}
-
-// end ends it and returns its census.
-func (s *serverProcess) end(t testing.TB) (seen census) {
-	t.Helper()
-	require.NoError(t, s.in.Close())
-	require.NoError(t, json.NewDecoder(s.out).Decode(&seen))
-	require.NoError(t, s.cmd.Wait())
-	return seen
+	return process.StartServer[census](t, asServer, p)
 }
 
 // balance listens at one address and passes each connection on to one of the
@@ -223,7 +151,7 @@ func TestServersBehindOneAddressResumeWhatTheOtherSent(t *testing.T) {
 		for range clients {
 			turnsOf(t, addr, client, turns)
 		}
-		a, b := servers[0].end(t), servers[1].end(t)
+		a, b := servers[0].End(t), servers[1].End(t)
 		require.EqualValues(t, clients*turns, a.Full+a.Resumed+b.Full+b.Resumed)
 		rate := float64(a.Resumed+b.Resumed) / (clients * (turns - 1))
 		t.Logf("%-24s  %5.1f %% of %d connections resumed (server 1: %d, server 2: %d), %d slow calls of the store",
@@ -292,7 +220,7 @@ func TestOneServerProcessAcceptsATicketThatAllAreShown(t *testing.T) {
 	}
 	var slow int64
 	for _, server := range servers {
-		slow += server.end(t).Store
+		slow += server.End(t).Store
 	}
 	t.Logf("%d of %d tickets accepted, %d slow calls of the store", total, tickets, slow)
 	if slow < tooBusy {

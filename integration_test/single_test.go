@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/web"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
@@ -223,7 +224,7 @@ func TestHTTP2OverDialTLSContextResumes(t *testing.T) {
 	const turns = 4
 	for turn := range turns {
 		for range 3 {
-			proto, resumed, err := fetch(client, site.url)
+			proto, resumed, err := web.Fetch(client, site.URL)
 			require.NoError(t, err)
 			require.Equal(t, "HTTP/2.0", proto)
 			require.Equal(t, turn > 0, resumed, "Response.TLS")

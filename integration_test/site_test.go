@@ -4,17 +4,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"net"
-	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
-	"github.com/tlsresume/tlsresume/resume"
+	"github.com/tlsresume/tlsresume/internal/tlstest/expect"
 )
 
 const (
@@ -106,42 +103,12 @@ func (s *site) with(change func(*tls.Config)) *tls.Config {
 	return config
 }
 
-// requireNoReuse holds the law of the house, from the server's side.
-func requireNoReuse(t testing.TB, seen *tlstest.Identities) tlstest.Counts {
-	t.Helper()
-	counts := seen.Counts()
-	require.Zero(t, counts.Reused, "connections that offered a ticket another had offered")
-	return counts
-}
-
-// newCache is a cache whose books are checked when the test ends.
-func newCache(t testing.TB, c *resume.ClientCache) *resume.ClientCache {
-	t.Cleanup(func() {
-		st := c.Stats()
-		sum := st.Used + st.Expired + st.Evicted + st.Removed + st.Failed + st.Kept + st.Stored
-		assert.Equal(t, st.Captured+st.Fetched, sum, st.String())
-		assert.Zero(t, st.Handles, "counted handles that nobody released")
-	})
-	return c
-}
-
-// leakCheck fails the test if it leaves goroutines behind. What was to be
-// cleaned up before it must be registered after it.
-func leakCheck(t testing.TB) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; <-tick.C {
-			if time.Now().After(deadline) {
-				stacks := make([]byte, 1<<20)
-				stacks = stacks[:runtime.Stack(stacks, true)]
-				t.Errorf("%d goroutines before, %d after:\n%s", before, strings.Count(string(stacks), "goroutine "), stacks)
-				return
-			}
-		}
-	})
-}
+// What every test expects.
+var (
+	leakCheck      = expect.NoLeaks
+	requireNoReuse = expect.NoReuse
+	newCache       = expect.Books
+)
 
 // onlyOnce makes a server send one ticket that is worth something, and then
 // empty ones, which TLS 1.2 takes for none (RFC 5077, Section 3.3).

@@ -214,7 +214,7 @@ func BenchmarkSharedPool(b *testing.B) {
 		for range 4 {
 			work := f.task(4, 8)
 			work.Redis = redis
-			got := start(b, work).end(b)
+			got := ended(b, start(b, work))
 			require.Zero(b, got.Failed)
 			sum.Connections += got.Connections
 			sum.Resumed += got.Resumed

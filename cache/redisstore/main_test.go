@@ -2,13 +2,14 @@ package redisstore_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 )
 
 // asProcess makes the test binary a client process. Its value is a task.
@@ -21,17 +22,8 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
-	if text := os.Getenv(asProcess); text != "" {
-		var work task
-		if err := json.Unmarshal([]byte(text), &work); err != nil {
-			panic(err)
-		}
-		if err := work.run(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	process.As(asProcess, (*task).run)
+	process.As(asTLSServer, (*post).serve)
 	flag.Parse()
 	if _, err := program(); err != nil {
 		fmt.Println("redis-server is missing: examples are skipped")

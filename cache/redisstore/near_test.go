@@ -81,7 +81,7 @@ func TestNearTierHasABatchInOneRoundTrip(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.GreaterOrEqual(t, c.Stats().Stored, uint64(held))
 	await(t, "a process that resumes its first connection from what was spilled", func() bool {
-		got := start(t, f.task(1, 1)).end(t)
+		got := ended(t, start(t, f.task(1, 1)))
 		require.Zero(t, got.Failed)
 		return got.Resumed == 1
 	})

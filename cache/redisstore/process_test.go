@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +18,8 @@ import (
 
 	"github.com/tlsresume/tlsresume/cache/redisstore"
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/expect"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 	"github.com/tlsresume/tlsresume/resume"
 	"github.com/tlsresume/tlsresume/ticket"
 )
@@ -109,6 +109,11 @@ func openCache(addr string, key [32]byte) (*resume.ClientCache, error) {
 	if addr == "" {
 		return new(resume.ClientCache), nil
 	}
+	store, err := openStore(addr, key)
+	return &resume.ClientCache{Store: store}, err
+}
+
+func openStore(addr string, key [32]byte) (*resume.SealedStore, error) {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	client.Ping(background) // so that no handshake's deadline pays for the connection
 	store, err := redisstore.New(client, redisstore.Options{})
@@ -119,7 +124,7 @@ func openCache(addr string, key [32]byte) (*resume.ClientCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &resume.ClientCache{Store: resume.Seal(store, keys)}, nil
+	return resume.Seal(store, keys), nil
 }
 
 // A fleet is a TLS server that counts what it is offered, and a Redis that
@@ -157,53 +162,22 @@ func (f *fleet) task(parallel, rounds int) task {
 // requireNoReuse holds the law of the house, from the server's side.
 func (f *fleet) requireNoReuse(t testing.TB) tlstest.Counts {
 	t.Helper()
-	counts := f.Identities.Counts()
-	require.Zero(t, counts.Reused, "connections that offered a ticket another had offered")
-	return counts
+	return expect.NoReuse(t, f.Identities)
 }
 
-// A process is a client process.
-type process struct {
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	lines *json.Decoder
-}
-
-func start(t testing.TB, work task) *process {
+func start(t testing.TB, work task) *process.Process[done] {
 	t.Helper()
-	text, err := json.Marshal(work)
-	require.NoError(t, err)
-	p := &process{cmd: exec.Command(tlstest.Must(os.Executable()))}
-	// The race detector would otherwise sleep for a second before it exits.
-	p.cmd.Env = append(os.Environ(), asProcess+"="+string(text), "GORACE=atexit_sleep_ms=0")
-	p.cmd.Stderr = os.Stderr
-	p.in = tlstest.Must(p.cmd.StdinPipe())
-	p.lines = json.NewDecoder(tlstest.Must(p.cmd.StdoutPipe()))
-	require.NoError(t, p.cmd.Start())
-	t.Cleanup(p.kill)
-	return p
+	return process.Start[done](t, asProcess, work)
 }
 
-func (p *process) kill() {
-	p.cmd.Process.Kill()
-	p.cmd.Wait()
-}
-
-// end waits for its end and returns the sum of its rounds.
-func (p *process) end(t testing.TB) (sum done) {
+// ended waits for a process's end and returns the sum of its rounds.
+func ended(t testing.TB, p *process.Process[done]) (sum done) {
 	t.Helper()
-	for {
-		var d done
-		if err := p.lines.Decode(&d); errors.Is(err, io.EOF) {
-			break
-		} else {
-			require.NoError(t, err)
-		}
+	for _, d := range p.End(t) {
 		sum.Connections += d.Connections
 		sum.Resumed += d.Resumed
 		sum.Failed += d.Failed
 	}
-	require.NoError(t, p.cmd.Wait())
 	return sum
 }
 
@@ -212,10 +186,10 @@ func (p *process) end(t testing.TB) (sum done) {
 // for the store; then the next process does.
 func TestSecondProcessResumesItsFirstConnection(t *testing.T) {
 	f := newFleet(t)
-	require.Equal(t, done{Connections: 1}, start(t, f.task(1, 1)).end(t))
+	require.Equal(t, done{Connections: 1}, ended(t, start(t, f.task(1, 1))))
 	for range 3 {
 		await(t, "a process that resumes its first connection", func() bool {
-			got := start(t, f.task(1, 1)).end(t)
+			got := ended(t, start(t, f.task(1, 1)))
 			require.Zero(t, got.Failed)
 			return got.Resumed == 1
 		})
@@ -227,20 +201,20 @@ func TestSecondProcessResumesItsFirstConnection(t *testing.T) {
 func TestProcessesInParallelUseEachTicketOnce(t *testing.T) {
 	f := newFleet(t)
 	const processes, parallel, rounds = 4, 64, 2
-	var all []*process
+	var all []*process.Process[done]
 	for range processes {
 		work := f.task(parallel, rounds)
 		work.Wait = true
 		p := start(t, work)
-		require.NoError(t, p.lines.Decode(new(done))) // it is ready
+		p.Next(t) // it is ready
 		all = append(all, p)
 	}
 	for _, p := range all {
-		io.WriteString(p.in, "\n")
+		io.WriteString(p.In, "\n")
 	}
 	var resumed int
 	for _, p := range all {
-		got := p.end(t)
+		got := ended(t, p)
 		require.Zero(t, got.Failed)
 		resumed += got.Resumed
 	}

@@ -1,46 +1,29 @@
 package redisstore_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tlsresume/tlsresume/cache/redisstore"
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 	"github.com/tlsresume/tlsresume/resume"
-	"github.com/tlsresume/tlsresume/ticket"
 )
 
 var serverTickets = flag.Int("server-tickets", 1000, "tickets that four server processes are shown at once")
 
 // asTLSServer makes the test binary a server process. Its value is a post.
 const asTLSServer = "TLSRESUME_REDISSTORE_SERVER"
-
-func init() { // before TestMain, which knows of client processes only
-	if text := os.Getenv(asTLSServer); text != "" {
-		redis.SetLogger(quiet{})
-		if err := serveAt(text, os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-}
 
 // A post is what a server process has to do: answer connections, with sessions
 // in Redis, until its standard input ends.
@@ -55,16 +38,12 @@ type post struct {
 // or failing, and how often the store was.
 type census struct{ Full, Resumed, Without, Slow int64 }
 
-func serveAt(text string, in io.Reader, out io.Writer) error {
-	var p post
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return err
-	}
+func (p *post) serve(in io.Reader, out io.Writer) error {
 	cert, err := tls.LoadX509KeyPair(p.Cert, p.Key)
 	if err != nil {
 		return err
 	}
-	sealed, err := p.store()
+	store, err := openStore(p.Redis, p.StoreKey)
 	if err != nil {
 		return err
 	}
@@ -72,8 +51,8 @@ func serveAt(text string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var full, resumed, without atomic.Int64
-	cache := &resume.ServerCache{Store: sealed, Observe: func(e resume.Event) {
+	var without atomic.Int64
+	cache := &resume.ServerCache{Store: store, Observe: func(e resume.Event) {
 		if e.Kind == resume.SessionMissing && e.Reason == "store" {
 			without.Add(1)
 		}
@@ -82,84 +61,22 @@ func serveAt(text string, in io.Reader, out io.Writer) error {
 		Certificates:     []tls.Certificate{cert},
 		CurvePreferences: []tls.CurveID{tls.CurveP256},
 	}
-	go serve(cache.NewListener(inner, config), &full, &resumed)
-	fmt.Fprintln(out, inner.Addr())
-	io.Copy(io.Discard, in)
+	var seen tlstest.Tally
+	go seen.Serve(cache.NewListener(inner, config))
+	if err := process.Listening(inner.Addr().String(), in, out); err != nil {
+		return err
+	}
 	return json.NewEncoder(out).Encode(census{
-		full.Load(), resumed.Load(), without.Load(), int64(cache.Stats().StoreErrors),
+		seen.Full.Load(), seen.Resumed.Load(), without.Load(), int64(cache.Stats().StoreErrors),
 	})
 }
 
-func (p *post) store() (*resume.SealedStore, error) {
-	client := redis.NewClient(&redis.Options{Addr: p.Redis})
-	client.Ping(background) // so that no handshake's deadline pays for the connection
-	store, err := redisstore.New(client, redisstore.Options{})
-	if err != nil {
-		return nil, err
-	}
-	keys, err := ticket.NewKeyring(p.StoreKey)
-	if err != nil {
-		return nil, err
-	}
-	return resume.Seal(store, keys), nil
-}
-
-// serve echoes, and counts what it has resumed as the server sees it.
-func serve(listener net.Listener, full, resumed *atomic.Int64) {
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer conn.Close()
-			server := conn.(*tls.Conn)
-			if server.Handshake() != nil {
-				return
-			}
-			if server.ConnectionState().DidResume {
-				resumed.Add(1)
-			} else {
-				full.Add(1)
-			}
-			io.Copy(conn, conn)
-		}()
-	}
-}
-
-// A serverProcess is a running one.
-type serverProcess struct {
-	addr string
-	cmd  *exec.Cmd
-	in   io.Closer
-	out  *bufio.Reader
-}
+// A serverProcess is a running one. It ends with its census.
+type serverProcess = process.Server[census]
 
 func startTLSServer(t testing.TB, p post) *serverProcess {
 	t.Helper()
-	cmd := exec.Command(tlstest.Must(os.Executable()))
-	cmd.Env = append(os.Environ(), asTLSServer+"="+string(tlstest.Must(json.Marshal(p))), "GORACE=atexit_sleep_ms=0")
-	cmd.Stderr = os.Stderr
-	in, out := tlstest.Must(cmd.StdinPipe()), tlstest.Must(cmd.StdoutPipe())
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	s := &serverProcess{cmd: cmd, in: in, out: bufio.NewReader(out)}
-	addr, err := s.out.ReadString('\n')
-	require.NoError(t, err)
-	s.addr = addr[:len(addr)-1]
-	return s
-}
-
-// end ends it and returns its census.
-func (s *serverProcess) end(t testing.TB) (seen census) {
-	t.Helper()
-	require.NoError(t, s.in.Close())
-	require.NoError(t, json.NewDecoder(s.out).Decode(&seen))
-	require.NoError(t, s.cmd.Wait())
-	return seen
+	return process.StartServer[census](t, asTLSServer, p)
 }
 
 // A presenter is a client's cache that offers one session, to any server, and
@@ -225,7 +142,7 @@ func TestOneServerProcessAcceptsATicketThatAllAreShown(t *testing.T) {
 	var addrs []string
 	for range 4 {
 		server := startTLSServer(t, p)
-		servers, addrs = append(servers, server), append(addrs, server.addr)
+		servers, addrs = append(servers, server), append(addrs, server.Addr)
 	}
 	client := &tls.Config{RootCAs: ca.Pool(), ServerName: host, CurvePreferences: []tls.CurveID{tls.CurveP256}}
 	tickets := *serverTickets
@@ -242,7 +159,7 @@ func TestOneServerProcessAcceptsATicketThatAllAreShown(t *testing.T) {
 	}
 	var sum census
 	for _, server := range servers {
-		seen := server.end(t)
+		seen := server.End(t)
 		t.Logf("a server resumed %d", seen.Resumed)
 		sum.Full, sum.Resumed = sum.Full+seen.Full, sum.Resumed+seen.Resumed
 		sum.Without, sum.Slow = sum.Without+seen.Without, sum.Slow+seen.Slow

@@ -3,7 +3,6 @@ package redisstore_test
 import (
 	"crypto/tls"
 	"net"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,7 +24,7 @@ func listenOver(t testing.TB, redis *server, opts redisstore.Options, cert tls.C
 	require.NoError(t, err)
 	t.Cleanup(func() { inner.Close() })
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
-	go serve(cache.NewListener(inner, config), new(atomic.Int64), new(atomic.Int64))
+	go new(tlstest.Tally).Serve(cache.NewListener(inner, config))
 	return inner.Addr().String(), cache
 }
 

@@ -73,7 +73,7 @@ var troubles = []trouble{
 
 // stock brings more tickets than are in use at a time.
 func (f *fleet) stock(t *testing.T) {
-	require.Zero(t, start(t, f.task(32, 1)).end(t).Failed)
+	require.Zero(t, ended(t, start(t, f.task(32, 1))).Failed)
 }
 
 // busy returns after some more connections were made.
@@ -105,9 +105,9 @@ func TestKillsAndTroublesCostTicketsAndNoSecondUse(t *testing.T) {
 			require.Positive(t, resumed.Load())
 
 			// It works as before.
-			require.Zero(t, start(t, f.task(4, 2)).end(t).Failed)
+			require.Zero(t, ended(t, start(t, f.task(4, 2))).Failed)
 			await(t, "a process that resumes its first connection", func() bool {
-				return start(t, f.task(1, 1)).end(t).Resumed == 1
+				return ended(t, start(t, f.task(1, 1))).Resumed == 1
 			})
 			f.requireNoReuse(t)
 		})
@@ -124,14 +124,12 @@ func (f *fleet) killers(t *testing.T, random *rand.Rand, stop <-chan struct{}, k
 		}
 		p := start(t, f.task(4, 0))
 		for range 1 + random.IntN(4) {
-			var d done
-			if assert.NoError(t, p.lines.Decode(&d)) {
-				assert.Zero(t, d.Failed)
-				resumed.Add(int64(d.Resumed))
-			}
+			d := p.Next(t)
+			assert.Zero(t, d.Failed)
+			resumed.Add(int64(d.Resumed))
 		}
 		time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond) // a real process goes on
-		p.kill()
+		p.Kill()
 		killed.Add(1)
 	}
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,35 +14,13 @@ import (
 	"github.com/tlsresume/tlsresume/internal/demo"
 	"github.com/tlsresume/tlsresume/internal/tlstest"
 	"github.com/tlsresume/tlsresume/internal/tlstest/peer"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 )
 
-// asProgram makes the test binary the program, for its children, too.
-const asProgram = "RESUMEDEMO_AS_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		os.Exit(run(os.Args[1:]))
-	}
-	os.Exit(m.Run())
-}
-
-func program(t *testing.T, args ...string) (stdout, stderr string, status int) {
-	t.Helper()
-	cmd := exec.Command(tlstest.Must(os.Executable()), args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil {
-		require.ErrorAs(t, err, &exit)
-		status = exit.ExitCode()
-	}
-	return out.String(), errs.String(), status
-}
+func TestMain(m *testing.M) { process.Main(m, run) }
 
 func TestNothingIsReusedAndAsMuchResumes(t *testing.T) {
-	out, stderr, status := program(t, "-json")
+	out, stderr, status := process.Run(t, "-json")
 	require.Zero(t, status, stderr)
 	decoder := json.NewDecoder(strings.NewReader(out))
 	decoder.DisallowUnknownFields()
@@ -67,19 +42,14 @@ func TestNothingIsReusedAndAsMuchResumes(t *testing.T) {
 // dialTarget is a Go server, and the flags that make dial trust it.
 func dialTarget(t *testing.T) (server *tlstest.Server, flags []string) {
 	t.Helper()
-	ca := tlstest.Must(tlstest.NewCA("root"))
-	cert := tlstest.Must(ca.Issue(tlstest.Leaf{}))
-	server = tlstest.Must(tlstest.NewServer(tlstest.Options{Config: &tls.Config{Certificates: []tls.Certificate{cert}}}))
-	t.Cleanup(server.Close)
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(file, ca.PEM(), 0o600))
+	server, file := process.Target(t)
 	return server, []string{"dial", "-cafile", file, "-c", "1"}
 }
 
 func TestDialResumesEveryConnectionAfterTheFirst(t *testing.T) {
 	for _, extra := range []string{"-json=false", "-tls12", "-wait"} {
 		server, flags := dialTarget(t)
-		out, stderr, status := program(t, append(flags, "-n", "4", extra, server.Addr)...)
+		out, stderr, status := process.Run(t, append(flags, "-n", "4", extra, server.Addr)...)
 		require.Zero(t, status, stderr)
 		require.Contains(t, out, "4 connections, 1 full, 3 resumed, ")
 		require.Len(t, strings.Split(strings.TrimSpace(out), "\n"), 5)
@@ -97,7 +67,7 @@ func TestDialUsesEveryTicketOfOpenSSLOnce(t *testing.T) {
 	defer server.Close()
 	proxy := tlstest.Must(tlstest.NewProxy(server.Addr, 1))
 	defer proxy.Close()
-	out, stderr, status := program(t, "dial", "-insecure", "-json", "-n", "5", "-c", "1", proxy.Addr)
+	out, stderr, status := process.Run(t, "dial", "-insecure", "-json", "-n", "5", "-c", "1", proxy.Addr)
 	require.Zero(t, status, stderr)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var first demo.Line
@@ -114,7 +84,7 @@ func TestTheSecondRunOfDialResumes(t *testing.T) {
 	stored := []string{"-store", filepath.Join(dir, "sessions"), "-keyfile", filepath.Join(dir, "key")}
 	dial := func(more ...string) string {
 		args := append(append(append(flags, "-n", "1"), stored...), more...)
-		out, stderr, status := program(t, append(args, server.Addr)...)
+		out, stderr, status := process.Run(t, append(args, server.Addr)...)
 		require.Zero(t, status, stderr)
 		require.Empty(t, stderr)
 		return out
@@ -135,7 +105,7 @@ func TestTheSecondRunOfDialResumes(t *testing.T) {
 	}
 
 	sessions := func(verb string, args ...string) string {
-		out, stderr, status := program(t, append(append([]string{"sessions", verb}, stored...), args...)...)
+		out, stderr, status := process.Run(t, append(append([]string{"sessions", verb}, stored...), args...)...)
 		require.Zero(t, status, stderr)
 		return out
 	}
@@ -177,7 +147,7 @@ func TestAKeyFileThatOthersReadIsRefused(t *testing.T) {
 		key := filepath.Join(t.TempDir(), "key")
 		require.NoError(t, os.WriteFile(key, []byte(text.content), text.mode))
 		require.NoError(t, os.Chmod(key, text.mode))
-		_, stderr, status := program(t, append(flags, "-n", "1", "-store", t.TempDir(), "-keyfile", key, server.Addr)...)
+		_, stderr, status := process.Run(t, append(flags, "-n", "1", "-store", t.TempDir(), "-keyfile", key, server.Addr)...)
 		require.Equal(t, 1, status, why)
 		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 		require.NotContains(t, stderr, text.content)
@@ -206,12 +176,12 @@ func TestErrorsAreOneLineAndAStatus(t *testing.T) {
 		{"unknown authority", 1, []string{"dial", "-n", "1", server.Addr}},
 		{"nobody there", 1, append(trusted, "-n", "1", "127.0.0.1:1")},
 	} {
-		_, stderr, status := program(t, row.args...)
+		_, stderr, status := process.Run(t, row.args...)
 		require.Equal(t, row.status, status, row.why)
 		require.Equal(t, 1, strings.Count(stderr, "\n"), row.why+": "+stderr)
 		require.True(t, strings.HasPrefix(stderr, "resumedemo: "), stderr)
 	}
-	out, _, status := program(t, "dial", "-h")
+	out, _, status := process.Run(t, "dial", "-h")
 	require.Zero(t, status)
 	require.Contains(t, out, "-servername")
 }

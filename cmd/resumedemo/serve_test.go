@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 )
 
 // A demoServer is resumedemo serve as a process of its own.
@@ -28,8 +28,7 @@ type demoServer struct {
 func startServe(t *testing.T, args ...string) *demoServer {
 	t.Helper()
 	s := &demoServer{t: t, cafile: filepath.Join(t.TempDir(), "ca.pem")}
-	s.cmd = exec.Command(tlstest.Must(os.Executable()), append([]string{"serve", "-cacert", s.cafile}, args...)...)
-	s.cmd.Env = append(os.Environ(), asProgram+"=1")
+	s.cmd = process.Command(append([]string{"serve", "-cacert", s.cafile}, args...)...)
 	s.cmd.Stderr = &s.errs
 	out := tlstest.Must(s.cmd.StdoutPipe())
 	require.NoError(t, s.cmd.Start())
@@ -61,7 +60,7 @@ func (s *demoServer) end() (verbs []string, out string) {
 func (s *demoServer) dial(n string, args ...string) {
 	s.t.Helper()
 	args = append([]string{"dial", "-cafile", s.cafile, "-c", "1", "-n", n, "-http", "/", "-wait"}, args...)
-	out, stderr, status := program(s.t, append(args, s.addr)...)
+	out, stderr, status := process.Run(s.t, append(args, s.addr)...)
 	require.Zero(s.t, status, out+stderr)
 }
 
@@ -69,7 +68,7 @@ func (s *demoServer) dial(n string, args ...string) {
 func (s *demoServer) dialAnyway(args ...string) {
 	s.t.Helper()
 	args = append([]string{"dial", "-insecure", "-c", "1", "-n", "1", "-wait", "-http", "/"}, args...)
-	out, stderr, status := program(s.t, append(args, s.addr)...)
+	out, stderr, status := process.Run(s.t, append(args, s.addr)...)
 	require.Zero(s.t, status, out+stderr)
 }
 
@@ -136,10 +135,10 @@ func TestServeRefusesWhatMakesNoSense(t *testing.T) {
 		{"extra"}, {"-stateless", "-store", "x"}, {"-cert", "x"}, {"-key", "x"}, {"-n", "-1"},
 		{"-cert", "x", "-key", "y", "-cacert", "z"}, {"-lifetime", "-1s"}, {"-nonsense"},
 	} {
-		_, stderr, status := program(t, append([]string{"serve"}, args...)...)
+		_, stderr, status := process.Run(t, append([]string{"serve"}, args...)...)
 		require.Equal(t, 2, status, "%v: %s", args, stderr)
 	}
-	out, _, status := program(t, "serve", "-h")
+	out, _, status := process.Run(t, "serve", "-h")
 	require.Zero(t, status)
 	require.Contains(t, out, "-stateless")
 }

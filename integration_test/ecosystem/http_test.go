@@ -1,93 +1,33 @@
 package ecosystem_test
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
-	"io"
-	"log"
-	"net"
 	"net/http"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/web"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
-// A webSite is an http.Server. Requests for /together wait until as many are
-// there as its crowd, so that HTTP/1.1 needs a connection for each.
+// A webSite is a site with a server.
 type webSite struct {
 	*site
-	url  string
-	stop func()
-
-	mu      sync.Mutex // guards waiting and gate
-	crowd   int
-	waiting int
-	gate    chan struct{}
+	*web.Site
 }
 
 func newWebSite(crowd int, protos ...string) *webSite {
-	w := &webSite{site: newSite(protos...), crowd: crowd, gate: make(chan struct{})}
-	listener := tlstest.Must(net.Listen("tcp", "127.0.0.1:0"))
-	server := &http.Server{
-		Handler:   http.HandlerFunc(w.answer),
-		TLSConfig: w.server,
-		ErrorLog:  log.New(io.Discard, "", 0), // it tells of every connection closed early
-	}
-	var running sync.WaitGroup
-	running.Go(func() { server.ServeTLS(listener, "", "") })
-	w.stop = func() {
-		server.Close()
-		running.Wait()
-	}
-	w.url = "https://" + listener.Addr().String()
-	return w
+	s := newSite(protos...)
+	return &webSite{s, tlstest.Must(web.Start(s.server, crowd))}
 }
 
 // exampleHTTP is a web site for an Example, which has no test to end it.
 func exampleHTTP() (url string, client *tls.Config, stop func()) {
 	w := newWebSite(0, "h2", "http/1.1")
-	return w.url, w.client, w.stop
-}
-
-func (w *webSite) answer(out http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/together" {
-		w.mu.Lock()
-		gate := w.gate
-		if w.waiting++; w.waiting == w.crowd {
-			w.waiting, w.gate = 0, make(chan struct{})
-			close(gate)
-		}
-		w.mu.Unlock()
-		select {
-		case <-gate:
-		case <-r.Context().Done():
-		}
-	}
-	fmt.Fprint(out, r.Proto)
-}
-
-// fetch makes a request and says what protocol it used and whether its
-// connection was resumed.
-func fetch(client *http.Client, url string) (proto string, resumed bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", false, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return "", false, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return string(body), response.TLS.DidResume, err
+	return w.URL, w.client, w.Close
 }
 
 // transports are the two recipes.
@@ -108,7 +48,7 @@ func TestHTTP1ResumesAllButTheFirstCrowd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			leakCheck(t)
 			site := newWebSite(crowd, "http/1.1")
-			t.Cleanup(site.stop)
+			t.Cleanup(site.Close)
 			cache := newCache(t)
 			tr := newTransport(cache, site.client)
 			tr.MaxIdleConnsPerHost = crowd
@@ -117,7 +57,7 @@ func TestHTTP1ResumesAllButTheFirstCrowd(t *testing.T) {
 			for range rounds {
 				for range 2 { // the second finds the first's connections idle
 					together(t, crowd, func() error {
-						proto, _, err := fetch(client, site.url+"/together")
+						proto, _, err := web.Fetch(client, site.URL+"/together")
 						assert.Equal(t, "HTTP/1.1", proto)
 						return err
 					})
@@ -141,7 +81,7 @@ func TestHTTP2ResumesEveryConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			leakCheck(t)
 			site := newWebSite(0, "h2", "http/1.1")
-			t.Cleanup(site.stop)
+			t.Cleanup(site.Close)
 			cache := newCache(t)
 			tr := newTransport(cache, site.client)
 			t.Cleanup(tr.CloseIdleConnections)
@@ -149,7 +89,7 @@ func TestHTTP2ResumesEveryConnection(t *testing.T) {
 			for round := range rounds {
 				for _, n := range []int{1, 16} {
 					together(t, n, func() error {
-						proto, resumed, err := fetch(client, site.url)
+						proto, resumed, err := web.Fetch(client, site.URL)
 						assert.Equal(t, "HTTP/2.0", proto)
 						assert.Equal(t, round > 0, resumed, "in round %d", round)
 						return err
@@ -173,13 +113,13 @@ func TestHTTP2CrowdsUseEveryTicketOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			leakCheck(t)
 			site := newWebSite(0, "h2", "http/1.1")
-			t.Cleanup(site.stop)
+			t.Cleanup(site.Close)
 			tr := newTransport(newCache(t), site.client)
 			t.Cleanup(tr.CloseIdleConnections)
 			client := &http.Client{Transport: tr}
 			for range rounds {
 				together(t, crowd, func() error {
-					proto, _, err := fetch(client, site.url)
+					proto, _, err := web.Fetch(client, site.URL)
 					assert.Equal(t, "HTTP/2.0", proto)
 					return err
 				})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/tlsresume/tlsresume/internal/tlstest/web"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
@@ -40,7 +41,7 @@ func Example_netHTTP() {
 	} {
 		client := &http.Client{Transport: transport}
 		for range 3 {
-			proto, resumed, err := fetch(client, url)
+			proto, resumed, err := web.Fetch(client, url)
 			fmt.Println(proto, "resumed:", resumed, err)
 			transport.CloseIdleConnections()
 		}

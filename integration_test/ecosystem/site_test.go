@@ -4,16 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"os"
-	"runtime"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/expect"
 	"github.com/tlsresume/tlsresume/resume"
 )
 
@@ -54,24 +52,15 @@ func counting(cert tls.Certificate, seen *tlstest.Identities, protos []string) *
 	return tlstest.Counting(&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: protos}, seen)
 }
 
-// requireNoReuse holds the law of the house, from the server's side.
-func requireNoReuse(t testing.TB, seen *tlstest.Identities) tlstest.Counts {
-	t.Helper()
-	counts := seen.Counts()
-	require.Zero(t, counts.Reused, "connections that offered a ticket another had offered")
-	return counts
-}
+// What every test expects.
+var (
+	leakCheck      = expect.NoLeaks
+	requireNoReuse = expect.NoReuse
+)
 
 // newCache is a cache whose books are checked when the test ends.
 func newCache(t testing.TB) *resume.ClientCache {
-	c := new(resume.ClientCache)
-	t.Cleanup(func() {
-		st := c.Stats()
-		sum := st.Used + st.Expired + st.Evicted + st.Removed + st.Failed + st.Kept + st.Stored
-		assert.Equal(t, st.Captured+st.Fetched, sum, st.String())
-		assert.Zero(t, st.Handles, "counted handles that nobody released")
-	})
-	return c
+	return expect.Books(t, new(resume.ClientCache))
 }
 
 // together runs f n times at once.
@@ -88,24 +77,6 @@ func bounded(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// leakCheck fails the test if it leaves goroutines behind. What was to be
-// cleaned up before it must be registered after it.
-func leakCheck(t testing.TB) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; <-tick.C {
-			if time.Now().After(deadline) {
-				stacks := make([]byte, 1<<20)
-				stacks = stacks[:runtime.Stack(stacks, true)]
-				t.Errorf("%d goroutines before, %d after:\n%s", before, strings.Count(string(stacks), "goroutine "), stacks)
-				return
-			}
-		}
-	})
 }
 
 // peerMissing skips the test, or fails it where peers are required.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/tls"
 	"net"
 	"os"
 	"os/exec"
@@ -13,44 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 )
 
-// asProgram makes the test binary the program.
-const asProgram = "REDISDEMO_AS_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		os.Exit(run(os.Args[1:]))
-	}
-	os.Exit(m.Run())
-}
-
-func program(t *testing.T, args ...string) (stdout, stderr string, status int) {
-	t.Helper()
-	cmd := exec.Command(tlstest.Must(os.Executable()), args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0", "XDG_CACHE_HOME="+t.TempDir())
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil {
-		require.ErrorAs(t, err, &exit)
-		status = exit.ExitCode()
-	}
-	return out.String(), errs.String(), status
-}
+func TestMain(m *testing.M) { process.Main(m, run) }
 
 // target is a Go server, and the flags that make the program trust it.
 func target(t *testing.T) (server *tlstest.Server, flags []string) {
 	t.Helper()
-	ca := tlstest.Must(tlstest.NewCA("root"))
-	cert := tlstest.Must(ca.Issue(tlstest.Leaf{}))
-	server = tlstest.Must(tlstest.NewServer(tlstest.Options{Config: &tls.Config{Certificates: []tls.Certificate{cert}}}))
-	t.Cleanup(server.Close)
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ca.pem")
-	require.NoError(t, os.WriteFile(file, ca.PEM(), 0o600))
-	return server, []string{"-cafile", file, "-keyfile", filepath.Join(dir, "key"), "-c", "1"}
+	server, file := process.Target(t)
+	return server, []string{"-cafile", file, "-keyfile", filepath.Join(t.TempDir(), "key"), "-c", "1"}
 }
 
 // startRedis starts a server that is killed with the test.
@@ -96,7 +67,7 @@ func TestTheSecondRunResumesFromTheFirst(t *testing.T) {
 	server, flags := target(t)
 	addr := startRedis(t)
 	dial := func(redis string) string {
-		out, stderr, status := program(t, append(flags, "-redis", redis, "-n", "2", server.Addr)...)
+		out, stderr, status := process.Run(t, append(flags, "-redis", redis, "-n", "2", server.Addr)...)
 		require.Zero(t, status, stderr)
 		return out
 	}
@@ -116,7 +87,7 @@ func TestTheSecondRunResumesFromTheFirst(t *testing.T) {
 // Without its Redis it dials all the same, and says so.
 func TestWithoutRedisItConnects(t *testing.T) {
 	server, flags := target(t)
-	out, stderr, status := program(t, append(flags, "-redis", unused(t), "-n", "3", server.Addr)...)
+	out, stderr, status := process.Run(t, append(flags, "-redis", unused(t), "-n", "3", server.Addr)...)
 	require.Equal(t, 1, status, out) // what came last could not be stored
 	require.Contains(t, stderr, "redisdemo: store: ")
 	require.Contains(t, out, "\n3 connections, ")
@@ -137,7 +108,7 @@ func TestErrorsAreAStatusAndNoPassword(t *testing.T) {
 		{[]string{"-redis", "redis://user:hunter2@%zz", "127.0.0.1:1"}, 2, "no URL"},
 		{[]string{"-redis", "http://user:hunter2@host", "127.0.0.1:1"}, 2, "another URL"},
 	} {
-		out, stderr, status := program(t, test.args...)
+		out, stderr, status := process.Run(t, test.args...)
 		require.Equal(t, test.status, status, "%s: %s", test.why, stderr)
 		require.NotContains(t, out+stderr, "hunter2", test.why)
 	}
