@@ -207,17 +207,12 @@ func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
 			v   verdict
 		}{{info.Expires, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
 			if !bound.end.IsZero() {
-				seconds := min(max(bound.end.Unix()-info.Received.Unix(), -farOff), farOff)
-				limit(time.Duration(seconds)*time.Second-late, bound.v)
+				limit(max(0, bound.end.Sub(info.Received))-late, bound.v)
 			}
 		}
 	}
 	s.expires = s.received + int64(life)
 }
-
-// farOff is more seconds than any session lasts, and few enough for a
-// time.Duration. Certificates end in whole seconds, as sessions do.
-const farOff = 1 << 32
 
 // stillborn is why a session can never be resumed, or none.
 func (s *session) stillborn(ticketSize int, now time.Time) verdict {
