@@ -155,7 +155,9 @@ func (p *Pool[K, V]) Put(key K, item Item[V]) {
 		return
 	}
 	s, hash := p.shard(key)
-	s.put(hash, key, &item, &out)
+	var e entry[V]
+	e.set(&item)
+	s.put(hash, key, &e, &out)
 	if p.over() {
 		p.makeRoom(s, &out)
 	}
@@ -227,15 +229,15 @@ func (p *Pool[K, V]) Newest(key K, look func(V) bool) (V, bool) {
 func (p *Pool[K, V]) Remove(key K, match func(V) bool) bool {
 	var out drops[K, V]
 	s, hash := p.shard(key)
-	var item Item[V]
+	var found entry[V]
 	ok := s.take(hash, key, &search[V]{anyGroup: true, now: math.MinInt64, pick: func(v V) Verdict {
 		if match(v) {
 			return Take
 		}
 		return Skip
-	}}, &item, &out)
+	}}, &found, &out)
 	if ok {
-		out.add(key, item.Value, Removed)
+		out.add(key, found.value, Removed)
 	}
 	p.tell(&out)
 	return ok
@@ -314,7 +316,12 @@ func (p *Pool[K, V]) take(key K, want *search[V], item *Item[V]) bool {
 	var out drops[K, V]
 	defer p.tell(&out) // also of what went before pick panicked
 	s, hash := p.shard(key)
-	return s.take(hash, key, want, item, &out)
+	var found entry[V]
+	ok := s.take(hash, key, want, &found, &out)
+	if ok {
+		found.get(item)
+	}
+	return ok
 }
 
 func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint32) {

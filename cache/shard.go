@@ -41,7 +41,7 @@ type node[K comparable, V any] struct {
 // idle reports whether a key has nothing to lose.
 func (n *node[K, V]) idle() bool { return !n.filled && n.note == 0 }
 
-func (s *shard[K, V]) put(hash uint32, key K, item *Item[V], out *drops[K, V]) {
+func (s *shard[K, V]) put(hash uint32, key K, e *entry[V], out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.table.find(hash, key)
@@ -50,14 +50,14 @@ func (s *shard[K, V]) put(hash uint32, key K, item *Item[V], out *drops[K, V]) {
 	} else {
 		n.touched = true
 	}
-	s.add(n, item, out)
+	s.add(n, e, out)
 	if s.pool.over() {
 		s.evictFor(n, out)
 	}
 }
 
 // take looks at the items from the newest down.
-func (s *shard[K, V]) take(hash uint32, key K, want *search[V], item *Item[V], out *drops[K, V]) bool {
+func (s *shard[K, V]) take(hash uint32, key K, want *search[V], found *entry[V], out *drops[K, V]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock() // pick is not ours: it may panic
 	n := s.table.find(hash, key)
@@ -81,11 +81,11 @@ func (s *shard[K, V]) take(hash uint32, key K, want *search[V], item *Item[V], o
 		}
 		switch verdict {
 		case Take:
-			e.get(item)
+			*found = *e
 			s.cut(n, i)
 			return true
 		case Share:
-			e.get(item)
+			*found = *e
 			return true
 		case Drop:
 			s.drop(n, i, Refused, out)
@@ -273,17 +273,17 @@ func (s *shard[K, V]) unlink(n *node[K, V]) {
 }
 
 // add puts an item in its place and brings its key back within its bounds.
-func (s *shard[K, V]) add(n *node[K, V], item *Item[V], out *drops[K, V]) {
+func (s *shard[K, V]) add(n *node[K, V], e *entry[V], out *drops[K, V]) {
 	if !n.filled {
 		s.live++
 	}
-	if s.pool.opts.MaxGroups > 0 && !n.holds(item.Group, 0) {
+	if s.pool.opts.MaxGroups > 0 && !n.holds(e.group, 0) {
 		n.groups++
 	}
-	s.place(n, item)
+	s.place(n, e)
 	s.items++
-	s.charge(item.Size)
-	s.trim(n, item.Group, out)
+	s.charge(int64(e.size))
+	s.trim(n, e.group, out)
 }
 
 // charge counts bytes. Shards reserve them from the pool with some slack, so

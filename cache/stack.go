@@ -146,19 +146,19 @@ func (n *node[K, V]) stalest(keep string) string {
 }
 
 // place puts an item at the top, or where it was before.
-func (s *shard[K, V]) place(n *node[K, V], item *Item[V]) {
+func (s *shard[K, V]) place(n *node[K, V], e *entry[V]) {
 	at := n.len()
-	if item.Place == 0 {
+	if e.place == 0 {
 		if s.seq++; s.seq == 0 {
 			s.seq++
 		}
-		item.Place = s.seq
+		e.place = s.seq
 	} else {
-		for at > 0 && !n.at(at-1).before(item.Place) {
+		for at > 0 && !n.at(at-1).before(e.place) {
 			at--
 		}
 	}
-	n.insert(at).set(item)
+	*n.insert(at) = *e
 }
 
 // trim makes room within a key of which only group can have grown: by its own
