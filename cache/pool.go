@@ -16,10 +16,10 @@ type Options[K comparable, V any] struct {
 	MaxGroups int   // groups under one key that have values; at most 65 534
 	MaxBytes  int64 // sum of Item.Size
 
-	// ForgetEmpty forgets a key without a note when its last value is taken or
-	// dropped, for keys that are used once. An item that is put back is then a new one.
-	// Without it an empty key keeps its place, and counts against MaxKeys until
-	// it makes room.
+	// ForgetEmpty forgets a key without a note when its last value is taken
+	// or dropped, for keys that are used once. An item that is put back is
+	// then a new one. Without it an empty key keeps its place, and counts
+	// against MaxKeys until it makes room.
 	ForgetEmpty bool
 
 	// Dropped, if not nil, is told of every value that leaves the pool other
@@ -71,7 +71,7 @@ type Item[V any] struct {
 	Value   V
 	Group   string    // a subdivision of the key; empty is a group like any other
 	Size    int64     // bytes, from 0 to MaxSize; counted against Options.MaxBytes
-	Expires time.Time // zero: never; its monotonic clock is not looked at
+	Expires time.Time // zero: never; by the wall clock, to the end of what UnixNano counts
 
 	Place uint32 // in the order of the key, given by the first Put; zero: none yet
 }
@@ -96,8 +96,8 @@ const MaxSize = math.MaxUint32
 //
 // Which key makes room is chosen after SIEVE (Zhang et al., NSDI 2024): the
 // oldest key that was not touched since the hand last passed it; an empty key
-// without a note goes first. It scans like a FIFO and hits like an LRU, and a hit writes one
-// flag instead of moving a list node.
+// without a note goes first. It scans like a FIFO and hits like an LRU, and a
+// hit writes one flag instead of moving a list node.
 type Pool[K comparable, V any] struct {
 	opts   Options[K, V]
 	seed   maphash.Seed

@@ -10,8 +10,9 @@ import "time"
 // one of the new chain, once.
 
 // joinChain counts a ticket that has come now in with the chain of its key, and
-// returns when that began. Both are in Unix nanoseconds. An end later than that of a chain that begins now
-// was noted before the clock was set back, or by a version with longer chains.
+// returns when that began. Both are in Unix nanoseconds. An end later than that
+// of a chain that begins now was noted before the clock was set back, or by a
+// version with longer chains.
 func (c *core) joinChain(key serverKey, maxAge time.Duration, now int64) int64 {
 	latest := now + int64(maxAge)
 	return c.endBy(key, latest) - int64(maxAge)

@@ -81,9 +81,9 @@ type facts struct {
 // raw's RemoteAddr: behind a forward proxy all servers of a name are one.
 //
 // A ClientSessionCache in config is not used. If config came from TLSConfig,
-// that counts handshakes and tells of them, without the connection. Config must set ServerName or InsecureSkipVerify, as for
-// tls.Client, and must not change after its first use; nil stands for the
-// zero configuration.
+// that counts handshakes and tells of them, without the connection. Config must
+// set ServerName or InsecureSkipVerify, as for tls.Client, and must not change
+// after its first use; nil stands for the zero configuration.
 func (s *Scope) NewConn(raw net.Conn, config *tls.Config) *Conn {
 	return s.domain.newConn(raw, config, "", "")
 }

@@ -94,9 +94,9 @@ func (c *Conn) bareEnd() {
 	}
 }
 
-// forfeit ends what the connection received, the last maxReceived of it. A TLS 1.2 session that it was
-// resumed with goes the same way, since it would be used again (RFC 5246,
-// Section 7.2.2).
+// forfeit ends what the connection received, the last maxReceived of it. A TLS
+// 1.2 session that it was resumed with goes the same way, since it would be
+// used again (RFC 5246, Section 7.2.2).
 func (c *Conn) forfeit(v verdict) {
 	c.mu.Lock()
 	lost := slices.Clone(c.received)

@@ -34,8 +34,8 @@ const (
 
 	// HandshakeDone: a handshake succeeded (Dialer, NewConn and TLSConfig).
 	// Reason says why it was a full one: what SessionMissing said, refused
-	// (the ticket was offered), not-offered, or warming (Dialer.Warm). It is empty when no session was
-	// asked for, and unknown to TLSConfig.
+	// (the ticket was offered), not-offered, or warming (Dialer.Warm). It
+	// is empty when no session was asked for, and unknown to TLSConfig.
 	HandshakeDone
 
 	// BackedOff: several resumed handshakes with Server failed in a row

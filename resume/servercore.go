@@ -129,9 +129,9 @@ func (c *serverCore) stats() Stats {
 func (c *serverCore) count(counter *uint64) { c.books.ledger.count(counter) }
 
 // footprint is what a session takes in memory, in round figures.
-func footprint(i ticket.Info) int64 {
-	size := int64(i.Size)
-	if i.Certificates > 0 {
+func (s *session) footprint() int64 {
+	size := int64(s.size)
+	if s.certificateCount() > 0 {
 		size *= certificateFactor
 	}
 	return sessionOverhead + size

@@ -15,9 +15,10 @@ import (
 // a ticket for, and returns the ticket. It never fails, as that would end the
 // connection: a session that cannot be kept gets a ticket that resumes nothing.
 //
-// The state of a TLS 1.3 session in memory is the one crypto/tls made, not a copy by way of its
-// encoding: it is made anew for each ticket and forgotten by its maker, and one
-// connection gets it back. So nothing is shared as in rule T8.
+// The state of a TLS 1.3 session in memory is the one crypto/tls made, not a
+// copy by way of its encoding: it is made anew for each ticket and forgotten by
+// its maker, and one connection gets it back. So nothing is shared as in rule
+// T8.
 func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.SessionState) []byte {
 	c := v.core
 	if c.closed.Load() {
@@ -51,7 +52,7 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	} else if held, err := tls.NewResumptionState(t[:], state); err == nil {
 		s.state.Store(held)
 		s.refs.Add(1) // the pool's
-		c.pool.Put(key, cache.Item[*session]{Value: s, Size: footprint(s.info()), Expires: timeOf(s.expires)})
+		c.pool.Put(key, cache.Item[*session]{Value: s, Size: s.footprint(), Expires: timeOf(s.expires)})
 		if c.closed.Load() {
 			c.end(s, closed)
 		}
@@ -85,9 +86,9 @@ func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.Connec
 	return s
 }
 
-// look is what ticket.Inspect says but for the ID. Of most sessions the connection says
-// it, too, and it costs less to ask that: all but the secret has a fixed length
-// (rule T9).
+// look is what ticket.Inspect says but for the ID. Of most sessions the
+// connection says it, too, and it costs less to ask that: all but the secret
+// has a fixed length (rule T9).
 func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) (info ticket.Info) {
 	if s.reusable() || len(cs.PeerCertificates) > 0 || len(state.Extra) > 0 || state.EarlyData {
 		inspect(&info, t, state, cs.Version)
@@ -141,8 +142,9 @@ func clientLeaf(cs *tls.ConnectionState) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// setExpiry notes an Info, and works out when a server's session expires and which limit that is.
-// The chain of resumptions is bounded as the client's is (rules N11 and N20).
+// setExpiry notes an Info, and works out when a server's session expires and
+// which limit that is. The chain of resumptions is bounded as the client's is
+// (rules N11 and N20).
 func (s *session) setExpiry(info ticket.Info, lifetime time.Duration) {
 	maxChain := time.Duration(defaultMaxChainAge)
 	if s.reusable() {

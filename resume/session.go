@@ -46,9 +46,10 @@ func (h *Session) Status() Status {
 // Reason is one stable word on why the session cannot be resumed: no-ticket,
 // leased, used, lifetime, max-age, chain-age, leaf-expired,
 // client-leaf-expired, clock, ticket-size, no-extended-master-secret,
-// handshake, alert, unclean, refused, store, removed, cleared or closed. It is empty for a resumable session, except
-// that one which a bound pushed out of the cache while somebody holds it reads
-// evicted. A freed session keeps its last reason.
+// handshake, alert, unclean, refused, store, removed, cleared or closed. It is
+// empty for a resumable session, except that one which a bound pushed out of
+// the cache while somebody holds it reads evicted. A freed session keeps its
+// last reason.
 func (h *Session) Reason() string {
 	if h == nil || h.s == nil {
 		return ""

@@ -67,7 +67,7 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 }
 
 // key is what the connection's sessions are found under. It runs under the
-// lock.
+// lock, or after the handshake, when it does not change any more.
 func (c *Conn) key() serverKey {
 	return serverKey{space: c.view.space, name: c.name}
 }

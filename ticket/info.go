@@ -13,8 +13,8 @@ import (
 // and holds nothing that could resume or decrypt anything; logging it is safe.
 //
 // Inspect fills what the session says of itself. Package resume fills the rest
-// (ServerName, Endpoint, ALPN, FullHandshake) from what it saw on the connection, and
-// replaces Received and Expires by its own clock.
+// (ServerName, Endpoint, ALPN, FullHandshake) from what it saw on the
+// connection, and replaces Received and Expires by its own clock.
 type Info struct {
 	// ID names the session in logs: the first 8 bytes of the SHA-256 of its
 	// ticket, in hex. It cannot be turned back into the ticket, but whoever
