@@ -111,3 +111,34 @@ func TestLeafEndsAreToldApart(t *testing.T) {
 	_, err = memo.notAfter(der[:40], 1)
 	require.Error(t, err)
 }
+
+// Times is for what is ordinary, and is what Inspect says.
+func TestTimesAreThoseOfInspect(t *testing.T) {
+	s := newSession(t, tls.VersionTLS13)
+	want, err := Inspect(s.ticket, s.state) // which proves the shape
+	require.NoError(t, err)
+	received, expires, ok := Times(s.state)
+	require.True(t, ok)
+	require.Equal(t, want.Received, received)
+	require.Equal(t, want.Expires, expires)
+
+	early, extended := *s.state, *s.state
+	early.EarlyData = true
+	extended.Extra = [][]byte{[]byte("somebody's")}
+	old := newSession(t, tls.VersionTLS12)
+	_, err = Inspect(old.ticket, old.state)
+	require.NoError(t, err)
+	for why, state := range map[string]*tls.SessionState{
+		"none": nil, "empty": {}, "TLS 1.2": old.state, "early data": &early, "entries of other layers": &extended,
+	} {
+		_, _, ok := Times(state)
+		require.False(t, ok, why)
+	}
+	proven[isClient].Store(false)
+	_, _, ok = Times(s.state)
+	require.False(t, ok, "not before the fields were found to say what the encoding does")
+	_, err = Inspect(s.ticket, s.state)
+	require.NoError(t, err)
+	_, _, ok = Times(s.state)
+	require.True(t, ok)
+}
