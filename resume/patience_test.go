@@ -91,3 +91,23 @@ func TestLeastTimeToConnectIsRemembered(t *testing.T) {
 		require.Equal(t, time.Millisecond, m.nearest(&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, time.Millisecond))
 	})
 }
+
+// It is what a Dialer's connections go by.
+func TestDialerKnowsHowFarItsServerIs(t *testing.T) {
+	p := newPeer(t)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", p.server)
+	require.NoError(t, err)
+	defer listener.Close()
+	go func() {
+		for conn, err := listener.Accept(); err == nil; conn, err = listener.Accept() {
+			conn.(*tls.Conn).Handshake()
+			defer conn.Close()
+		}
+	}()
+	d := &Dialer{Scope: new(ClientCache).NewScope(), Config: p.client}
+	endpoints.nearest(listener.Addr().(*net.TCPAddr), 1)
+	conn, err := d.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.Equal(t, time.Duration(1), conn.wire.connect)
+}
