@@ -35,14 +35,7 @@ func TestKinSaysWhatInspectSays(t *testing.T) {
 			for turn := range 4 {
 				conn := p.bound(t, scope, true)
 				require.Equal(t, turn > 0, conn.ConnectionState().DidResume)
-				h := conn.Get0Session()
-				ticketBytes, state, err := h.s.state.Load().ResumptionState()
-				require.NoError(t, err)
-				bare := *state
-				bare.Extra = nil // our mark
-				want, err := ticket.Inspect(ticketBytes, &bare)
-				require.NoError(t, err)
-				got := h.Info()
+				got, want := conn.Get0Session().Info(), inspected(t, conn)
 				want.Received, want.Expires, want.FullHandshake = got.Received, got.Expires, got.FullHandshake
 				want.ServerName, want.Endpoint, want.ALPN = got.ServerName, got.Endpoint, got.ALPN
 				require.Equal(t, want, got)
@@ -84,16 +77,46 @@ func TestEntriesOfLayersAreNotInherited(t *testing.T) {
 				first(t, p, f)
 				conn := p.bound(t, f.cache(t).Scope("tenant"), true)
 				require.True(t, conn.ConnectionState().DidResume)
-				h := conn.Get0Session()
-				ticketBytes, state, err := h.s.state.Load().ResumptionState()
-				require.NoError(t, err)
-				bare := *state
-				bare.Extra = nil // our mark
-				want, err := ticket.Inspect(ticketBytes, &bare)
-				require.NoError(t, err)
-				require.Equal(t, want.Size, h.Info().Size)
+				require.Equal(t, inspected(t, conn).Size, conn.Get0Session().Info().Size)
 				require.Positive(t, conn.facts.kin.size)
 			})
 		})
+	}
+}
+
+// inspected is what the session that a connection received says of itself, but
+// for our mark.
+func inspected(t *testing.T, conn *Conn) ticket.Info {
+	t.Helper()
+	ticketBytes, state, err := conn.Get0Session().s.state.Load().ResumptionState()
+	require.NoError(t, err)
+	bare := *state
+	bare.Extra = nil
+	info, err := ticket.Inspect(ticketBytes, &bare)
+	require.NoError(t, err)
+	return info
+}
+
+// What is out of the ordinary is inspected: no kin at all, a version before TLS
+// 1.3, and a session with early data, whose encoding is longer.
+func TestKinKnowsOnlyWhatIsOrdinary(t *testing.T) {
+	p := newPeer(t)
+	conn := p.bound(t, new(ClientCache).NewScope(), true)
+	ticketBytes, state, err := conn.Get0Session().s.state.Load().ResumptionState()
+	require.NoError(t, err)
+	fresh := *state
+	fresh.Extra = nil
+	for why, row := range map[string]struct {
+		change func(*facts)
+		knows  bool
+	}{
+		"ordinary":   {func(*facts) {}, true},
+		"no kin":     {func(f *facts) { f.kin = kin{} }, false},
+		"TLS 1.2":    {func(f *facts) { f.version = tls.VersionTLS12 }, false},
+		"early data": {func(f *facts) { f.kin.flags |= earlyData }, false},
+	} {
+		f := facts{version: tls.VersionTLS13, kin: kin{size: 100, certificates: 1}}
+		row.change(&f)
+		require.Equal(t, row.knows, f.know(new(ticket.Info), ticketBytes, &fresh), why)
 	}
 }

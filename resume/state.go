@@ -14,7 +14,7 @@ import (
 // the call, and every counted handle one.
 //
 // A cache has one for each ticket, so it is laid out to be small: hardly anybody
-// asks for a ticket.Info, which has three times the bytes (see pack and info).
+// asks for a ticket.Info, which alone has more bytes (see pack and info).
 type session struct {
 	key    serverKey
 	state  atomic.Pointer[tls.ClientSessionState] // nil once it cannot be resumed
