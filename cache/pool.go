@@ -214,7 +214,10 @@ func (p *Pool[K, V]) TakeFrom(key K, group string, now time.Time, pick func(V) V
 // Newest returns the newest value of the key for which look says true,
 // whatever its age, and leaves it in the pool. A nil look accepts. It runs
 // under a lock, as a pick function does.
-func (p *Pool[K, V]) Newest(key K, look func(V) bool) (V, bool) {
+func (p *Pool[K, V]) Newest(key K, look func(V) bool) (v V, ok bool) {
+	if p.keys.Load() == 0 { // as of a pool of exceptions, mostly
+		return v, false
+	}
 	item, ok := p.Take(key, time.Time{}, func(v V) Verdict {
 		if look == nil || look(v) {
 			return Share

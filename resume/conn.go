@@ -39,23 +39,26 @@ type Conn struct {
 	settled  atomic.Bool  // the handshake has ended and its lease, too
 	closing  atomic.Bool  // Close or Shutdown has begun to close
 	notified atomic.Bool  // close_notify was sent by CloseWrite
-	objected atomic.Bool  // the caller's VerifyConnection refused the server
 	wasRead  atomic.Bool  // the application got data
-	offered  atomic.Bool  // the handshake's lease was offered
 	onTrial  atomic.Bool  // resumed, and the server has not shown that it went along
 	writes   atomic.Int32 // that are under way
 	reading  reading
 
-	mu       sync.Mutex // guards everything below
-	name     string     // what sessions are found under; empty until crypto/tls said
-	endpoint string     // the server's address, known when crypto/tls asks for a session
-	lease    *lease     // until the handshake ends
-	room     lease      // for one that was not made before
-	birth    uint64     // core.epoch when the handshake began
-	missing  string     // why there was no lease
+	// What follows is the handshake's, which crypto/tls runs once, in whichever
+	// goroutine asks first while all others wait. It needs no lock: nobody looks
+	// before it is over.
+	objected bool   // the caller's VerifyConnection refused the server
+	name     string // what sessions are found under; empty until crypto/tls said
+	endpoint string // the server's address, known when crypto/tls asks for a session
+	lease    *lease // until the handshake ends, which settle says under the lock
+	room     lease  // for one that was not made before
+	birth    uint64 // core.epoch when the handshake began
+	missing  string // why there was no lease
 	facts    facts
+
+	mu       sync.Mutex  // guards everything below
 	complete bool        // the handshake succeeded
-	ended    bool        // closed: references are given back
+	ended    atomic.Bool // closed: references are given back
 	last     *session    // of those received
 	received []*session  // the newest, each with a reference
 	first    [1]*session // where received begins: most servers send one or two
@@ -106,7 +109,7 @@ func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name stri
 	}
 	c.serverName = own.ServerName
 	own.ClientSessionCache = (*shim)(c)
-	own.VerifyConnection = c.verifier(config.VerifyConnection)
+	own.VerifyConnection = c.verify
 	c.tls = tls.Client(&c.wire, own)
 	return c
 }
@@ -236,34 +239,30 @@ func (c *Conn) handshakeFirst() error {
 	return c.Handshake()
 }
 
-// verifier wraps the VerifyConnection of the configuration, which crypto/tls
-// calls for full and for resumed handshakes (rule T13). A TLS 1.2 session is
-// received right after it, still inside the handshake.
-func (c *Conn) verifier(inner func(tls.ConnectionState) error) func(tls.ConnectionState) error {
-	return func(cs tls.ConnectionState) error {
-		if inner != nil {
-			if err := inner(cs); err != nil {
-				c.objected.Store(true)
-				return err
-			}
+// verify is the VerifyConnection of the connection's own configuration, which
+// crypto/tls calls for full and for resumed handshakes (rule T13). A TLS 1.2
+// session is received right after it, still inside the handshake.
+func (c *Conn) verify(cs tls.ConnectionState) error {
+	if callers := c.view.config.VerifyConnection; callers != nil {
+		if err := callers(cs); err != nil {
+			c.objected = true
+			return err
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.facts = facts{
-			version:      cs.Version,
-			cipherSuite:  cs.CipherSuite,
-			alpn:         cs.NegotiatedProtocol,
-			leafNotAfter: leafNotAfter(cs.PeerCertificates),
-			resumed:      cs.DidResume,
-		}
-		if cs.DidResume && c.lease != nil {
-			c.facts.fullHandshake = c.lease.s.fullHandshake
-			c.facts.kin = c.lease.kin()
-		} else {
-			c.facts.fullHandshake = time.Now().UnixNano()
-		}
-		return nil
 	}
+	c.facts = facts{
+		version:      cs.Version,
+		cipherSuite:  cs.CipherSuite,
+		alpn:         cs.NegotiatedProtocol,
+		leafNotAfter: leafNotAfter(cs.PeerCertificates),
+		resumed:      cs.DidResume,
+	}
+	if cs.DidResume && c.lease != nil {
+		c.facts.fullHandshake = c.lease.s.fullHandshake
+		c.facts.kin = c.lease.kin()
+	} else {
+		c.facts.fullHandshake = time.Now().UnixNano()
+	}
+	return nil
 }
 
 func leafNotAfter(chain []*x509.Certificate) time.Time {
@@ -280,52 +279,61 @@ func (c *Conn) settle(err error) {
 		c.mu.Unlock()
 		return
 	}
-	l, f, reason, at, endpoint := c.lease, c.facts, c.missing, c.key(), c.endpoint
-	c.lease = nil
+	l := c.lease
+	c.lease, c.wire.watched = nil, nil
 	c.complete = err == nil
-	if c.complete && l != nil && f.resumed && !c.ended && l.s.retain() {
+	resumed := c.complete && l != nil && c.facts.resumed
+	if resumed && !c.ended.Load() && l.s.retain() {
 		c.before = l.s
 	}
-	c.onTrial.Store(c.complete && l != nil && f.resumed)
+	if resumed {
+		c.onTrial.Store(true)
+	}
 	c.settled.Store(true)
 	c.mu.Unlock()
 
-	core := c.domain.core
-	if c.unbound || f.version < tls.VersionTLS13 {
+	if c.unbound || c.facts.version < tls.VersionTLS13 {
 		c.judge(false) // nothing more will be seen, or all has been
 	}
 	if l != nil {
-		c.wire.watch.Store(nil)
-		reason = "refused"
-		if !l.offered.Load() {
-			reason = "not-offered"
-		}
-		broke := !c.objected.Load() && serversFault(err)
-		c.offered.Store(l.offered.Load())
-		func() {
-			defer l.letGo()
-			defer core.settle(l, broke) // also when a callback panics
-			if l.offered.Load() {
-				core.learn(l.s, at, endpoint, f.resumed, broke && c.wire.roundTrip > 0, err)
-			}
-		}()
+		c.settleLease(l, err)
 	}
-	if err != nil {
+	if err != nil || c.counts { // which tells, too
 		return
 	}
-	if f.resumed {
-		reason = ""
-	}
-	if c.counts { // and tells
-		return
-	}
-	core.ledger.handshake(f.resumed)
+	core := c.domain.core
+	core.ledger.handshake(c.facts.resumed)
 	if core.observe != nil {
 		core.event(Event{
-			Kind: HandshakeDone, Scope: c.domain.name, Server: at.name,
-			Conn: c, Resumed: f.resumed, Reason: reason,
+			Kind: HandshakeDone, Scope: c.domain.name, Server: c.name,
+			Conn: c, Resumed: c.facts.resumed, Reason: c.whyFull(l),
 		})
 	}
+}
+
+// settleLease ends the lease of a handshake that ended with err, and learns from
+// it.
+func (c *Conn) settleLease(l *lease, err error) {
+	core := c.domain.core
+	broke := !c.objected && serversFault(err)
+	defer l.letGo()
+	defer core.settle(l, broke) // also when a callback panics
+	if l.offered {
+		core.learn(l.s, c.key(), c.endpoint, c.facts.resumed, broke && c.wire.roundTrip > 0, err)
+	}
+}
+
+// whyFull is why the handshake was not a resumed one; empty if it was.
+func (c *Conn) whyFull(l *lease) string {
+	switch {
+	case c.facts.resumed:
+		return ""
+	case l == nil:
+		return c.missing
+	case l.offered:
+		return "refused"
+	}
+	return "not-offered"
 }
 
 // current is the session that the accessors return. It runs under the lock.
@@ -347,7 +355,7 @@ func (c *Conn) pendingSession() *session {
 		ALPN: c.facts.alpn, LeafNotAfter: c.facts.leafNotAfter,
 		FullHandshake: timeOf(c.facts.fullHandshake), Client: true,
 	}, none)
-	if c.ended {
+	if c.ended.Load() {
 		s.end(noTicket)
 		s.release()
 	}
@@ -360,7 +368,7 @@ func (c *Conn) receive(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = s
-	if c.ended || !s.retain() {
+	if c.ended.Load() || !s.retain() {
 		return
 	}
 	if len(c.received) == maxReceived {
@@ -378,10 +386,9 @@ func (c *Conn) end() {
 	defer c.reading.notify() // WaitSession
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	if c.ended.Swap(true) {
 		return
 	}
-	c.ended = true
 	for _, s := range c.received {
 		s.release()
 	}

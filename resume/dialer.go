@@ -128,15 +128,17 @@ func (d *Dialer) handshake(ctx context.Context, c *Conn) (err error) {
 			c.end()
 		}
 	}()
+	var named *lease
 	if d.Session != nil {
-		if c.lease, err = leaseOf(d.Session); err != nil {
+		if named, err = leaseOf(d.Session); err != nil {
 			return err
 		}
+		c.lease = named
 	}
 	if err := c.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	if d.Session != nil && !c.offered.Load() {
+	if named != nil && !named.offered {
 		return fmt.Errorf("%w: the configuration does not allow to offer it", ErrNotResumable)
 	}
 	done = true

@@ -198,7 +198,7 @@ func (c *Conn) limit(d time.Duration) error {
 func (c *Conn) lacksTicket() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last == nil && !c.ended && c.expectsTicket()
+	return c.last == nil && !c.ended.Load() && c.expectsTicket()
 }
 
 func (c *Conn) hasTicket() bool {

@@ -2,7 +2,6 @@ package resume
 
 import (
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -38,7 +37,8 @@ var endpoints endpointMemo
 type endpointMemo [64]atomic.Pointer[knownEndpoint]
 
 type knownEndpoint struct {
-	addr    netip.AddrPort
+	ip      string // the bytes of net.TCPAddr.IP
+	port    int
 	text    string
 	nearest atomic.Pointer[connecting]
 }
@@ -71,17 +71,13 @@ func (m *endpointMemo) nearest(addr *net.TCPAddr, took time.Duration) time.Durat
 
 // of is nil for an address that is not remembered.
 func (m *endpointMemo) of(addr *net.TCPAddr) *knownEndpoint {
-	if addr == nil || addr.Zone != "" {
+	if addr == nil || len(addr.IP) == 0 || addr.Zone != "" {
 		return nil
 	}
-	at := addr.AddrPort()
-	if !at.IsValid() {
-		return nil
-	}
-	slot := &m[(int(addr.IP[len(addr.IP)-1])+addr.Port)%len(m)]
+	slot := &m[(uint(addr.IP[len(addr.IP)-1])+uint(addr.Port))%uint(len(m))]
 	known := slot.Load()
-	if known == nil || known.addr != at {
-		known = &knownEndpoint{addr: at, text: addr.String()}
+	if known == nil || known.port != addr.Port || known.ip != string(addr.IP) {
+		known = &knownEndpoint{ip: string(addr.IP), port: addr.Port, text: addr.String()}
 		slot.Store(known)
 	}
 	return known

@@ -21,6 +21,7 @@ func TestEndpointIsTheAddressAsItIsWritten(t *testing.T) {
 		{IP: net.ParseIP("fe80::1"), Port: 443, Zone: "eth1"},
 		{Port: 443},
 		{IP: net.IP{1, 2, 3}, Port: 443},
+		{IP: net.IP{1, 2, 3, 4}, Port: -443},
 		nil,
 	}
 	for range 2 {

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
@@ -17,7 +16,7 @@ type lease struct {
 	state   *tls.ClientSessionState // what crypto/tls gets
 	place   uint32                  // its place in the pool
 	pooled  bool                    // taken out of the pool, or of the store, and goes there
-	offered atomic.Bool             // the ticket was in the first flight
+	offered bool                    // the ticket was in the first flight
 }
 
 // ticket is what to look for in the first flight.
@@ -131,7 +130,7 @@ func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
 // failed and the server is to blame.
 func (c *core) settle(l *lease, broke bool) {
 	switch {
-	case !l.offered.Load():
+	case !l.offered:
 		c.giveBack(l)
 	case l.s.reusable():
 		defer l.s.release()

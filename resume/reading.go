@@ -240,7 +240,7 @@ func (c *Conn) awaited() (*Session, error) {
 	switch {
 	case c.last != nil:
 		return c.last.borrow(), nil
-	case c.ended || !c.expectsTicket():
+	case c.ended.Load() || !c.expectsTicket():
 		return nil, ErrNoTicket
 	}
 	c.reading.mu.Lock()

@@ -226,7 +226,7 @@ func (w *world) use() {
 		w.expire() // all of them were met on the way
 	}
 	if m != nil {
-		conn.lease.offered.Store(true)
+		conn.lease.offered = true
 		w.end(m, Used)
 	}
 	conn.settle(context.Canceled)

@@ -14,37 +14,27 @@ type shim Conn
 func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	c := (*Conn)(h)
 	core := c.domain.core
-	endpoint := endpointOf(c.wire.Conn)
-	c.mu.Lock()
 	if c.name == "" {
 		c.name = key
 	}
 	c.birth = core.epoch.Load()
-	c.endpoint = endpoint
-	l, at := c.lease, c.key()
+	c.endpoint = endpointOf(c.wire.Conn)
 	if c.warming {
 		c.missing = "warming"
-	}
-	c.mu.Unlock()
-	if c.warming {
 		return nil, false
 	}
-	if l == nil {
-		l = &c.room
-		missing, ok := core.take(l, search{key: at, view: c.view, endpoint: endpoint, fetched: c.fetched}, true)
-		c.mu.Lock()
-		if c.missing = missing; ok {
-			c.lease = l
-		}
-		c.mu.Unlock()
-		if !ok {
-			l.letGo()
-			core.event(Event{Kind: SessionMissing, Scope: c.domain.name, Server: at.name, Conn: c, Reason: missing})
+	if c.lease == nil {
+		var ok bool
+		q := search{key: c.key(), view: c.view, endpoint: c.endpoint, fetched: c.fetched}
+		if c.missing, ok = core.take(&c.room, q, true); !ok {
+			c.room.letGo()
+			core.event(Event{Kind: SessionMissing, Scope: c.domain.name, Server: c.name, Conn: c, Reason: c.missing})
 			return nil, false
 		}
+		c.lease = &c.room
 	}
-	c.wire.watch.Store(l)
-	return l.state, true
+	c.wire.watched = c.lease
+	return c.lease.state, true
 }
 
 // Put runs for each session received, and with nil when the handshake failed
@@ -52,22 +42,17 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 // more about it.
 func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 	c := (*Conn)(h)
-	c.mu.Lock()
-	ended := c.ended
-	o := origin{
-		key: c.key(), birth: c.birth, facts: c.facts, serverName: c.serverName,
-		endpoint: c.endpoint, clientNotAfter: c.view.clientNotAfter, conn: c,
-	}
-	c.mu.Unlock()
-	if cs == nil || ended {
+	if cs == nil || c.ended.Load() {
 		return
 	}
 	defer c.arrived() // also when a callback panics
-	c.domain.core.capture(cs, &o, time.Now())
+	c.domain.core.capture(cs, &origin{
+		key: c.key(), birth: c.birth, facts: c.facts, serverName: c.serverName,
+		endpoint: c.endpoint, clientNotAfter: c.view.clientNotAfter, conn: c,
+	}, time.Now())
 }
 
-// key is what the connection's sessions are found under. It runs under the
-// lock, or after the handshake, when it does not change any more.
+// key is what the connection's sessions are found under.
 func (c *Conn) key() serverKey {
 	return serverKey{space: c.view.space, name: c.name}
 }

@@ -39,7 +39,7 @@ func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {
 	if err != nil {
 		return c.miss(serverKey, c.handle.Reason())
 	}
-	l.offered.Store(true)
+	l.offered = true
 	s.core().continueChain(s.key.domain().scope().key(serverKey), s)
 	s.core().settle(l, false)
 	return l.state, true

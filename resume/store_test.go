@@ -446,7 +446,7 @@ func TestHoldersAndTheStoreAgreeOnWhoMayClaim(t *testing.T) {
 		f.shelf.fail(nil)
 		l, err = leaseOf(third)
 		require.NoError(t, err)
-		l.offered.Store(true)
+		l.offered = true
 		a.core().settle(l, false)
 		require.Zero(t, p.seen.Counts().Reused)
 		checkStats(t, a)
@@ -469,7 +469,7 @@ func TestSessionIsClaimedWhileItIsBeingWritten(t *testing.T) {
 		require.True(t, held.Resumable())
 		l, err := leaseOf(held)
 		require.NoError(t, err)
-		l.offered.Store(true)
+		l.offered = true
 		c.core().settle(l, false)
 		require.Zero(t, f.shelf.size())
 		held.Release()

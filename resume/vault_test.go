@@ -402,7 +402,7 @@ func (w *mayhem) claim(h *Session) {
 		}
 		if rand.IntN(2) == 0 {
 			w.offer(l.ticket())
-			l.offered.Store(true)
+			l.offered = true
 		}
 		h.s.core().settle(l, false)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 )
@@ -18,6 +19,7 @@ type configPrint [16]byte
 // A view is what a way in knows of the configuration its sessions belong to.
 // The zero view knows nothing.
 type view struct {
+	config         *tls.Config // the configuration; nil for the zero view
 	space          unique.Handle[space]
 	clientNotAfter time.Time        // the earliest end of the client's certificates
 	time           func() time.Time // Config.Time
@@ -37,7 +39,7 @@ func (v *view) clock() time.Time {
 // is there. Pools of roots and what functions do have none.
 func newView(d *domain, config *tls.Config) *view {
 	h := sha256.New()
-	v := &view{time: config.Time, ech: len(config.EncryptedClientHelloConfigList) > 0}
+	v := &view{config: config, time: config.Time, ech: len(config.EncryptedClientHelloConfigList) > 0}
 	for i := range config.Certificates {
 		cert := &config.Certificates[i]
 		writeNumber(h, uint64(len(cert.Certificate)))
@@ -96,7 +98,8 @@ var zeroConfig tls.Config
 // on to the configurations, so that an address stands for one as long as it is
 // remembered; when maxConfigs are known it starts over.
 type viewMemo struct {
-	mu    sync.RWMutex // guards views
+	last  atomic.Pointer[view] // the last one asked for, mostly the only one
+	mu    sync.RWMutex         // guards views
 	views map[*tls.Config]*view
 }
 
@@ -107,6 +110,15 @@ func (d *domain) view(config *tls.Config) *view {
 		config = &zeroConfig
 	}
 	m := &d.views
+	if v := m.last.Load(); v != nil && v.config == config {
+		return v
+	}
+	v := m.remembered(d, config)
+	m.last.Store(v)
+	return v
+}
+
+func (m *viewMemo) remembered(d *domain, config *tls.Config) *view {
 	m.mu.RLock()
 	v := m.views[config]
 	m.mu.RUnlock()

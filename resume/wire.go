@@ -2,6 +2,8 @@ package resume
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -18,12 +20,12 @@ type wire struct {
 	net.Conn
 	owner *Conn
 
-	watch     atomic.Pointer[lease] // until the first write
-	sent      time.Duration         // first write, since processStart
-	roundTrip time.Duration         // from there to the first byte read; 0: none yet
-	connect   time.Duration         // what a Dialer takes to connect to the endpoint; 0: not known
-	ends      atomic.Uint32         // how raw reads and writes failed
-	closed    atomic.Bool           // by crypto/tls
+	watched   *lease        // until the first write; the handshake's, as in Conn
+	sent      time.Duration // first write, since processStart
+	roundTrip time.Duration // from there to the first byte read; 0: none yet
+	connect   time.Duration // what a Dialer takes to connect to the endpoint; 0: not known
+	ends      atomic.Uint32 // how raw reads and writes failed
+	closed    atomic.Bool   // by crypto/tls
 
 	// Of the read that is under way, set by whoever makes it.
 	purpose purpose
@@ -44,19 +46,11 @@ func (w *wire) Write(b []byte) (int, error) {
 	if w.sent == 0 {
 		w.sent = time.Since(processStart)
 	}
-	l := w.watch.Load()
-	if l == nil {
-		n, err := w.Conn.Write(b)
-		if err != nil {
-			w.ended(err, false)
-		}
-		return n, err
-	}
-	w.watch.Store(nil)
-	carries := w.owner.view.ech || carriesTicket(b, l.ticket())
+	l := w.watched
 	n, err := w.Conn.Write(b)
-	if n > 0 && carries {
-		l.offered.Store(true)
+	if l != nil {
+		w.watched = nil
+		l.offered = n > 0 && (w.owner.view.ech || carriesTicket(b, l.ticket()))
 	}
 	if err != nil {
 		w.ended(err, false)
@@ -197,9 +191,14 @@ func carriesTicket(flight, ticket []byte) bool {
 	if messageHeader+message > record {
 		return true
 	}
-	// In TLS 1.3 only its age and one binder follow (RFC 8446, Section 4.2.11).
-	// To look there first saves a slow search of all the key shares.
-	const behind = 4 + 2 + 1 + 48
-	tail := flight[max(0, len(flight)-len(ticket)-behind):]
-	return bytes.Contains(tail, ticket) || bytes.Contains(flight, ticket)
+	// In TLS 1.3 only its age and one binder follow (RFC 8446, Section 4.2.11),
+	// as long as the hash of the cipher suite. To look there first saves a slow
+	// search of all the key shares.
+	for _, binder := range [...]int{sha256.Size, sha512.Size384} {
+		const before = 4 + 2 + 1 // the age and two lengths
+		if end := len(flight) - before - binder; end > 0 && bytes.HasSuffix(flight[:end], ticket) {
+			return true
+		}
+	}
+	return bytes.Contains(flight, ticket)
 }

@@ -188,17 +188,15 @@ func (m *fieldMap) rawField(certificate reflect.Value) reflect.Value {
 	return certificate.Elem().Field(m.raw)
 }
 
-// Times returns what Inspect calls Received and Expires, for who knows the rest
-// of a client's TLS 1.3 session; false if Inspect has to be asked.
+// Times returns what Inspect calls Received and Expires, for who knows the rest,
+// and that this is a client's session of TLS 1.3, as of any other it returns
+// something else; false if Inspect has to be asked.
 func Times(state *tls.SessionState) (received, expires time.Time, ok bool) {
 	m := fields.Load()
 	if m == nil || state == nil || state.EarlyData || len(state.Extra) > 0 || !proven[isClient].Load() {
 		return received, expires, false
 	}
 	v := reflect.ValueOf(state).Elem()
-	if uint16(v.Field(m.version).Uint()) != tls.VersionTLS13 || !v.Field(m.client).Bool() {
-		return received, expires, false
-	}
 	created, useBy := v.Field(m.created).Uint(), v.Field(m.useBy).Uint()
 	return time.Unix(int64(created), 0), time.Unix(int64(useBy), 0), true
 }
