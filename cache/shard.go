@@ -272,17 +272,23 @@ func (s *shard[K, V]) unlink(n *node[K, V]) {
 	n.rest = nil
 }
 
-// add puts an item in its place and brings its key back within its bounds.
+// add puts an item in its place and brings its key back within its bounds,
+// which the first of a key, as most are that are used once, cannot exceed.
 func (s *shard[K, V]) add(n *node[K, V], e *entry[V], out *drops[K, V]) {
-	if !n.filled {
-		s.live++
-	}
-	if s.pool.opts.MaxGroups > 0 && !n.holds(e.group, 0) {
-		n.groups++
-	}
-	s.place(n, e)
 	s.items++
 	s.charge(int64(e.size))
+	if e.place == 0 {
+		e.place = s.nextPlace()
+	}
+	if s.pool.opts.MaxGroups > 0 && (!n.filled || !n.holds(e.group, 0)) {
+		n.groups++
+	}
+	if !n.filled {
+		s.live++
+		n.first, n.filled = *e, true
+		return
+	}
+	n.place(e)
 	s.trim(n, e.group, out)
 }
 

@@ -75,12 +75,8 @@ func (n *node[K, V]) at(i int) *entry[V] {
 	return &(*n.rest)[i-1]
 }
 
-// insert makes room and returns it.
+// insert makes room among what there is and returns it.
 func (n *node[K, V]) insert(i int) *entry[V] {
-	if !n.filled {
-		n.filled = true
-		return &n.first
-	}
 	if n.rest == nil {
 		n.rest = new([]entry[V])
 	}
@@ -91,18 +87,13 @@ func (n *node[K, V]) insert(i int) *entry[V] {
 	return n.at(i)
 }
 
-// remove lets go of the value, too.
+// remove lets go of the value, too. It is not the only one.
 func (n *node[K, V]) remove(i int) {
-	last := n.len() - 1
-	if i == 0 && last > 0 {
-		n.first = (*n.rest)[0]
+	last, rest := n.len()-1, *n.rest
+	if i == 0 {
+		n.first = rest[0]
 		i++
 	}
-	if last == 0 {
-		n.first, n.filled = entry[V]{}, false
-		return
-	}
-	rest := *n.rest
 	if i < last {
 		copy(rest[i-1:], rest[i:])
 	}
@@ -145,18 +136,19 @@ func (n *node[K, V]) stalest(keep string) string {
 	}
 }
 
-// place puts an item at the top, or where it was before.
-func (s *shard[K, V]) place(n *node[K, V], e *entry[V]) {
+// nextPlace is for an item that comes for the first time.
+func (s *shard[K, V]) nextPlace() uint32 {
+	if s.seq++; s.seq == 0 {
+		s.seq++
+	}
+	return s.seq
+}
+
+// place puts an item among others by its place: at the top if that is new.
+func (n *node[K, V]) place(e *entry[V]) {
 	at := n.len()
-	if e.place == 0 {
-		if s.seq++; s.seq == 0 {
-			s.seq++
-		}
-		e.place = s.seq
-	} else {
-		for at > 0 && !n.at(at-1).before(e.place) {
-			at--
-		}
+	for at > 0 && !n.at(at-1).before(e.place) {
+		at--
 	}
 	*n.insert(at) = *e
 }
@@ -177,13 +169,15 @@ func (s *shard[K, V]) trim(n *node[K, V], group string, out *drops[K, V]) {
 
 // cut takes an item out of its stack.
 func (s *shard[K, V]) cut(n *node[K, V], i int) {
-	group := n.at(i).group
 	s.items--
 	s.charge(-int64(n.at(i).size))
-	n.remove(i)
-	if !n.filled {
+	if n.len() == 1 {
 		s.live--
+		n.first, n.filled, n.groups = entry[V]{}, false, 0
+		return
 	}
+	group := n.at(i).group
+	n.remove(i)
 	if s.pool.opts.MaxGroups > 0 && !n.holds(group, 0) {
 		n.groups--
 	}

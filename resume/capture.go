@@ -29,41 +29,53 @@ func (c *core) capture(cs *tls.ClientSessionState, o *origin, now time.Time) {
 		return
 	}
 	ticketBytes, state, err := cs.ResumptionState()
-	if err != nil || state == nil || len(ticketBytes) == 0 {
+	switch {
+	case err != nil || state == nil || len(ticketBytes) == 0:
 		c.refuse(o, "unusable")
 		return
-	}
-	if marked(state) {
+	case marked(state):
 		c.refuse(o, "put-back")
 		return
 	}
-	var info ticket.Info
-	readable := o.facts.know(&info, ticketBytes, state) || inspect(&info, ticketBytes, state, o.facts.version)
-	if !readable && !parses(state) || readable && (!info.Client || info.Certificates == 0) {
+	s := c.newSession(o.key, live)
+	defer s.release()
+	if !s.inherit(o, ticketBytes, state, now) && !s.read(o, ticketBytes, state, now) {
 		c.refuse(o, "unusable")
 		return
 	}
 	mark(state)
-	c.keep(cs, ticketBytes, &info, o, now)
+	s.name(ticketBytes)
+	s.birth, s.serial = o.birth, c.serial.Add(1)
+	s.state.Store(cs)
+	c.keep(s, len(ticketBytes), o.conn)
 }
 
-// keep makes the session, known to be one that crypto/tls could use. A zero
-// Version, of an encoding nobody here knows, makes it single use: that is right
-// for TLS 1.3 and only costs handshakes for TLS 1.2.
-func (c *core) keep(cs *tls.ClientSessionState, ticketBytes []byte, info *ticket.Info, o *origin, now time.Time) {
-	s := c.newSession(o.key, live)
-	defer s.release()
-	s.birth, s.serial = o.birth, c.serial.Add(1)
-	s.name(ticketBytes)
-	s.allowReuse(info.Version)
-	s.setInfo(info, o, now)
-	s.state.Store(cs)
-	c.ledger.capture(s)
-	if o.conn != nil {
-		// Before anybody else can take the session: its end must find it.
-		o.conn.receive(s)
+// read notes what the session says of itself, unless crypto/tls could not use it.
+// A zero version, of an encoding that nobody here knows, makes it single use:
+// that is right for TLS 1.3 and only costs handshakes for TLS 1.2.
+func (s *session) read(o *origin, ticketBytes []byte, state *tls.SessionState, now time.Time) bool {
+	var info ticket.Info
+	if inspect(&info, ticketBytes, state, o.facts.version) {
+		if !info.Client || info.Certificates == 0 {
+			return false
+		}
+	} else if !parses(state) {
+		return false
 	}
-	if v := s.stillborn(len(ticketBytes), now); v != none {
+	s.allowReuse(info.Version)
+	s.setInfo(&info, o, now)
+	return true
+}
+
+// keep counts a session, puts it into the pool and tells of it. The caller holds
+// a reference.
+func (c *core) keep(s *session, ticketSize int, conn *Conn) {
+	c.ledger.capture(s)
+	if conn != nil {
+		// Before anybody else can take the session: its end must find it.
+		conn.receive(s)
+	}
+	if v := s.stillborn(ticketSize); v != none {
 		s.end(v)
 	} else {
 		c.pooled(s, 0)
@@ -74,7 +86,7 @@ func (c *core) keep(cs *tls.ClientSessionState, ticketBytes []byte, info *ticket
 		}
 		c.vault.stow(s)
 	}()
-	c.announce(s, o.conn)
+	c.announce(s, conn)
 }
 
 // refuse counts and tells what is no session of ours to keep. That is not an
@@ -120,43 +132,6 @@ func inspect(info *ticket.Info, ticketBytes []byte, state *tls.SessionState, ver
 	return err == nil
 }
 
-// A kin is what a session has in common with the one that its connection was
-// resumed with. crypto/tls takes the certificates over from there, and in TLS 1.3
-// nothing else changes its length but the ticket, so none of that need be read
-// again (docs/decisions/0003). The zero kin is of a full handshake.
-type kin struct {
-	size         int // without the ticket
-	certificates int
-	flags        uint8 // session.flags
-}
-
-// kin leaves out what layers have added, which crypto/tls does not hand on.
-func (l *lease) kin() kin {
-	ticketBytes, state, _ := l.state.ResumptionState()
-	size := int(l.s.size) - len(ticketBytes)
-	for _, extra := range state.Extra {
-		if !bytes.Equal(extra, handedOut) {
-			size -= entryLength(extra)
-		}
-	}
-	return kin{size, l.s.certificateCount(), l.s.flags}
-}
-
-// know is inspect for a session that came on a resumed connection. It reports
-// false for whatever is out of the ordinary.
-func (f *facts) know(info *ticket.Info, ticketBytes []byte, state *tls.SessionState) bool {
-	if f.kin.certificates == 0 || f.version != tls.VersionTLS13 || f.kin.flags&earlyData != 0 {
-		return false
-	}
-	received, expires, ok := ticket.Times(state)
-	*info = ticket.Info{
-		Version: f.version, CipherSuite: f.cipherSuite, Received: received, Expires: expires,
-		LeafNotAfter: f.leafNotAfter, Certificates: f.kin.certificates, Size: f.kin.size + len(ticketBytes),
-		ExtendedMasterSecret: f.kin.flags&extendedMasterSecret != 0, Client: true,
-	}
-	return ok
-}
-
 // parses asks crypto/tls itself whether it could read the session back: what
 // it would refuse, such as an empty state, would make the handshake panic
 // (rule T8).
@@ -171,51 +146,63 @@ func parses(state *tls.SessionState) bool {
 	return err == nil
 }
 
-// setInfo adds what the connection and the clock know, and works out when the
-// session expires and which limit that is.
-//
-// Times in the session are by the clock of its configuration, which need not
-// be ours, so each is taken as a distance from the receipt. crypto/tls counts
-// whole seconds, and so does the lifetime here, or it would refuse in the last
-// one what was taken for it.
+// setInfo adds what the connection and the clock know.
 func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
 	info.ServerName, info.Endpoint = o.serverName, o.endpoint
 	if o.facts.alpn != "" {
 		info.ALPN = o.facts.alpn
 	}
 	s.describe(info)
+	s.setEnd(o, info.Received, info.Expires, now)
+}
+
+// setEnd works out when a session that is received now, and already described,
+// expires, and which limit that is. Received and expires are what it says itself.
+//
+// Times in the session are by the clock of its configuration, which need not
+// be ours, so each is taken as a distance from the receipt. crypto/tls counts
+// whole seconds, and so does the lifetime here, or it would refuse in the last
+// one what was taken for it.
+func (s *session) setEnd(o *origin, received, expires, now time.Time) {
 	s.received, s.monotonic = now.UnixNano(), monotonic(now)
 	life, maxChainAge := s.core().maxAge, s.maxChainAge()
 	if s.reusable() {
 		life = min(life, maxSessionAge)
 	}
+	s.expires, s.over = s.received+int64(life), overMaxAge
 	if s.fullHandshake = o.facts.fullHandshake; s.fullHandshake == 0 {
 		s.fullHandshake = s.core().joinChain(o.key, maxChainAge, s.received)
 	}
-	s.over = overMaxAge
-	limit := func(d time.Duration, v verdict) {
-		if d < life {
-			life, s.over = d, v
-		}
+	s.endBy(s.fullHandshake+int64(maxChainAge), overChainAge)
+	if received.IsZero() {
+		return
 	}
-	limit(time.Duration(s.fullHandshake-s.received)+maxChainAge, overChainAge)
-	if !info.Received.IsZero() {
-		// As late in its second as in ours.
-		late := time.Duration(now.Nanosecond())
-		for _, bound := range [...]struct {
-			end time.Time
-			v   verdict
-		}{{info.Expires, overLifetime}, {info.LeafNotAfter, overLeaf}, {o.clientNotAfter, overClientLeaf}} {
-			if !bound.end.IsZero() {
-				limit(max(0, bound.end.Sub(info.Received))-late, bound.v)
-			}
-		}
-	}
-	s.expires = s.received + int64(life)
+	// As late in its second as in ours.
+	began, second := received.Unix(), s.received-int64(now.Nanosecond())
+	s.endWith(second, began, expires.Unix(), overLifetime)
+	s.endWith(second, began, s.leafNotAfter, overLeaf)
+	s.endWith(second, began, o.clientNotAfter.Unix(), overClientLeaf)
 }
 
-// stillborn is why a session can never be resumed, or none.
-func (s *session) stillborn(ticketSize int, now time.Time) verdict {
+// endWith limits the session to a second, unless that is not known, by the clock
+// by which it began at another, which here was second.
+func (s *session) endWith(second, began, end int64, v verdict) {
+	if end != noSecond {
+		const enough = int64(maxTicketAge/time.Second) + 1 // what certificates have left may not fit
+		left := min(max(0, end-began), enough)
+		s.endBy(second+left*int64(time.Second), v)
+	}
+}
+
+// endBy limits the session to an instant.
+func (s *session) endBy(end int64, v verdict) {
+	if end < s.expires {
+		s.expires, s.over = end, v
+	}
+}
+
+// stillborn is why a session that has just come can never be resumed, or none.
+func (s *session) stillborn(ticketSize int) verdict {
 	switch {
 	case ticketSize > maxTicketSize:
 		return tooLarge
@@ -223,8 +210,10 @@ func (s *session) stillborn(ticketSize int, now time.Time) verdict {
 		return noMasterSecret // RFC 7627, Section 5.3; rule N21
 	case s.isCleared():
 		return cleared
+	case s.expires <= s.received:
+		return s.over
 	}
-	return s.lapsed(now)
+	return none
 }
 
 // The mark is an entry in SessionState.Extra, which other layers leave alone

@@ -24,15 +24,14 @@ import (
 // It is safe for concurrent use as a tls.Conn is. Tickets arrive inside Read
 // (rule T1): a connection that nobody reads from brings no session.
 type Conn struct {
-	tls        *tls.Conn
-	wire       wire // between tls and what the caller handed in
-	domain     *domain
-	view       *view
-	serverName string // to authenticate
-	counts     bool   // the configuration counts handshakes itself
-	disabled   bool   // the configuration disables tickets
-	unbound    bool   // the caller has the tls.Conn (DialTLSContext)
-	warming    bool   // it is to bring sessions and offers none
+	tls     *tls.Conn
+	wire    wire        // between tls and what the caller handed in
+	config  *tls.Config // its own
+	domain  *domain
+	view    *view
+	counts  bool // the configuration counts handshakes itself
+	unbound bool // the caller has the tls.Conn (DialTLSContext)
+	warming bool // it is to bring sessions and offers none
 
 	fetched <-chan singleflight.Result // the store was asked for it; or nil
 
@@ -72,7 +71,7 @@ type facts struct {
 	cipherSuite   uint16
 	resumed       bool
 	alpn          string
-	leafNotAfter  time.Time
+	leafNotAfter  int64 // Unix seconds; or noSecond
 	fullHandshake int64 // Unix nanoseconds; zero: not known
 	kin           kin
 }
@@ -100,17 +99,15 @@ func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name stri
 	}
 	c := &Conn{
 		domain: d, view: view, name: name, birth: d.core.epoch.Load(),
-		counts: d.core.counts(config), disabled: config.SessionTicketsDisabled,
+		counts: d.core.counts(config), config: config.Clone(),
 	}
-	c.wire = wire{Conn: raw, owner: c}
-	own := config.Clone()
-	if own.ServerName == "" {
-		own.ServerName = serverName
+	c.wire.Conn, c.wire.owner = raw, c
+	if c.config.ServerName == "" {
+		c.config.ServerName = serverName
 	}
-	c.serverName = own.ServerName
-	own.ClientSessionCache = (*shim)(c)
-	own.VerifyConnection = c.verify
-	c.tls = tls.Client(&c.wire, own)
+	c.config.ClientSessionCache = (*shim)(c)
+	c.config.VerifyConnection = c.verify
+	c.tls = tls.Client(&c.wire, c.config)
 	return c
 }
 
@@ -253,7 +250,7 @@ func (c *Conn) verify(cs tls.ConnectionState) error {
 		version:      cs.Version,
 		cipherSuite:  cs.CipherSuite,
 		alpn:         cs.NegotiatedProtocol,
-		leafNotAfter: leafNotAfter(cs.PeerCertificates),
+		leafNotAfter: leafNotAfter(cs.PeerCertificates).Unix(),
 		resumed:      cs.DidResume,
 	}
 	if cs.DidResume && c.lease != nil {
@@ -301,14 +298,17 @@ func (c *Conn) settle(err error) {
 	if err != nil || c.counts { // which tells, too
 		return
 	}
-	core := c.domain.core
-	core.ledger.handshake(c.facts.resumed)
-	if core.observe != nil {
-		core.event(Event{
-			Kind: HandshakeDone, Scope: c.domain.name, Server: c.name,
-			Conn: c, Resumed: c.facts.resumed, Reason: c.whyFull(l),
-		})
+	c.domain.core.ledger.handshake(c.facts.resumed)
+	if c.domain.core.observe != nil {
+		c.tellHandshake(l)
 	}
+}
+
+func (c *Conn) tellHandshake(l *lease) {
+	c.domain.core.event(Event{
+		Kind: HandshakeDone, Scope: c.domain.name, Server: c.name,
+		Conn: c, Resumed: c.facts.resumed, Reason: c.whyFull(l),
+	})
 }
 
 // settleLease ends the lease of a handshake that ended with err, and learns from
@@ -351,8 +351,8 @@ func (c *Conn) current() *session {
 func (c *Conn) pendingSession() *session {
 	s := c.domain.core.newSession(c.key(), pending)
 	s.pack(&ticket.Info{
-		ServerName: c.serverName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
-		ALPN: c.facts.alpn, LeafNotAfter: c.facts.leafNotAfter,
+		ServerName: c.config.ServerName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
+		ALPN: c.facts.alpn, LeafNotAfter: timeOfSecond(c.facts.leafNotAfter),
 		FullHandshake: timeOf(c.facts.fullHandshake), Client: true,
 	}, none)
 	if c.ended.Load() {
@@ -368,15 +368,20 @@ func (c *Conn) receive(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = s
-	if c.ended.Load() || !s.retain() {
-		return
+	switch {
+	case c.ended.Load() || !s.retain():
+	case c.received == nil:
+		c.first[0] = s
+		c.received = c.first[:]
+	default:
+		c.receiveAnother(s)
 	}
+}
+
+func (c *Conn) receiveAnother(s *session) {
 	if len(c.received) == maxReceived {
 		c.received[0].release()
 		c.received = append(c.received[:0], c.received[1:]...)
-	}
-	if c.received == nil {
-		c.received = c.first[:0]
 	}
 	c.received = append(c.received, s)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,7 +40,7 @@ func TestKinSaysWhatInspectSays(t *testing.T) {
 				want.Received, want.Expires, want.FullHandshake = got.Received, got.Expires, got.FullHandshake
 				want.ServerName, want.Endpoint, want.ALPN = got.ServerName, got.Endpoint, got.ALPN
 				require.Equal(t, want, got)
-				if conn.facts.kin.certificates > 0 {
+				if conn.facts.kin.parent != nil {
 					known++
 				}
 				require.Nil(t, conn.room.state, "nor does the connection keep the secret of a session that is used")
@@ -97,9 +98,10 @@ func inspected(t *testing.T, conn *Conn) ticket.Info {
 	return info
 }
 
-// What is out of the ordinary is inspected: no kin at all, a version before TLS
-// 1.3, and a session with early data, whose encoding is longer.
-func TestKinKnowsOnlyWhatIsOrdinary(t *testing.T) {
+// What is out of the ordinary is inspected: a full handshake, a version before
+// TLS 1.3, a session with early data, whose encoding is longer, and one of which
+// nothing could be read.
+func TestOnlyWhatIsOrdinaryIsInherited(t *testing.T) {
 	p := newPeer(t)
 	conn := p.bound(t, new(ClientCache).NewScope(), true)
 	ticketBytes, state, err := conn.Get0Session().s.state.Load().ResumptionState()
@@ -107,16 +109,20 @@ func TestKinKnowsOnlyWhatIsOrdinary(t *testing.T) {
 	fresh := *state
 	fresh.Extra = nil
 	for why, row := range map[string]struct {
-		change func(*facts)
-		knows  bool
+		change   func(*facts)
+		inherits bool
 	}{
 		"ordinary":   {func(*facts) {}, true},
-		"no kin":     {func(f *facts) { f.kin = kin{} }, false},
+		"full":       {func(f *facts) { f.kin = kin{} }, false},
 		"TLS 1.2":    {func(f *facts) { f.version = tls.VersionTLS12 }, false},
-		"early data": {func(f *facts) { f.kin.flags |= earlyData }, false},
+		"early data": {func(f *facts) { f.kin.parent.flags |= earlyData }, false},
+		"unreadable": {func(f *facts) { f.kin.parent.certificates = 0 }, false},
 	} {
-		f := facts{version: tls.VersionTLS13, kin: kin{size: 100, certificates: 1}}
-		row.change(&f)
-		require.Equal(t, row.knows, f.know(new(ticket.Info), ticketBytes, &fresh), why)
+		parent := conn.domain.core.newSession(conn.key(), used)
+		parent.certificates = 1
+		o := &origin{key: conn.key(), facts: facts{version: tls.VersionTLS13, kin: kin{parent, 100}}}
+		row.change(&o.facts)
+		s := conn.domain.core.newSession(conn.key(), live)
+		require.Equal(t, row.inherits, s.inherit(o, ticketBytes, &fresh, time.Now()), why)
 	}
 }

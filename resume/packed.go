@@ -78,6 +78,7 @@ func (s *session) shorten(to time.Time) {
 func (s *session) info() ticket.Info {
 	i := ticket.Info{
 		Received: timeOf(s.received), Expires: timeOf(s.expires), FullHandshake: timeOf(s.fullHandshake),
+		LeafNotAfter: timeOfSecond(s.leafNotAfter),
 		Endpoint: s.endpoint, Size: int(s.size), Version: s.version, CipherSuite: s.cipherSuite,
 		ServerName: s.serverName(), Certificates: s.certificateCount(),
 		EarlyData:            s.flags&earlyData != 0,
@@ -86,9 +87,6 @@ func (s *session) info() ticket.Info {
 	}
 	if s.isNamed() {
 		i.ID = hex.EncodeToString(s.id[:])
-	}
-	if s.leafNotAfter != (time.Time{}).Unix() {
-		i.LeafNotAfter = time.Unix(s.leafNotAfter, 0).UTC()
 	}
 	if w := s.words; w != nil {
 		i.ALPN, i.ClientLeaf = w.alpn, w.clientLeaf
@@ -143,6 +141,16 @@ func (s *session) serverName() string {
 		return s.words.serverName
 	}
 	return nameOf(s.key.name)
+}
+
+// noSecond is time.Time{}.Unix().
+const noSecond = -62135596800
+
+func timeOfSecond(unix int64) time.Time {
+	if unix == noSecond {
+		return time.Time{}
+	}
+	return time.Unix(unix, 0).UTC()
 }
 
 // noTime stands for the zero time.Time, and for no monotonic clock.

@@ -83,8 +83,12 @@ func TestUnknownEncodingIsSingleUseForMaxAge(t *testing.T) {
 	p, c := newPeer(t, tls12), &ClientCache{MaxAge: time.Hour}
 	cs := p.states(t, 1)[0]
 	plain := c.core().plain
-	o := &origin{key: plain.key(serverName)}
-	c.core().keep(cs, make([]byte, 100), &ticket.Info{Size: 100}, o, time.Now())
+	s := c.core().newSession(plain.key(serverName), live)
+	s.setInfo(&ticket.Info{Size: 100}, &origin{key: s.key}, time.Now()) // all that inspect says of one
+	s.name(make([]byte, 100))
+	s.state.Store(cs)
+	c.core().keep(s, 100, nil)
+	s.release()
 	h := c.Get0Session(serverName)
 	require.WithinDuration(t, time.Now().Add(time.Hour), h.Info().Expires, time.Minute)
 	_, ok := c.Get(serverName)

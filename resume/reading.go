@@ -75,11 +75,21 @@ func (r *reading) notifyLocked() {
 
 // beginRead makes way for an application Read. If data was kept for it, that
 // is all it gets, and it has ended already.
-func (c *Conn) beginRead(b []byte) (n int) {
+func (c *Conn) beginRead(b []byte) int {
 	r := &c.reading
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.apps++
+	if r.own == forApp && r.kept == nil {
+		return 0 // the usual case
+	}
+	return c.makeWay(b)
+}
+
+// makeWay waits until no read of our own is under way, and returns what those
+// have kept. It runs under the lock, and lets go of it while it waits.
+func (c *Conn) makeWay(b []byte) (n int) {
+	r := &c.reading
 	for r.own != forApp {
 		c.interruptLocked()
 		left := r.watchLocked()
@@ -254,7 +264,7 @@ func (c *Conn) awaited() (*Session, error) {
 // expectsTicket reports whether a ticket may come after the handshake. It runs
 // under the lock.
 func (c *Conn) expectsTicket() bool {
-	return c.complete && c.facts.version >= tls.VersionTLS13 && !c.disabled
+	return c.complete && c.facts.version >= tls.VersionTLS13 && !c.config.SessionTicketsDisabled
 }
 
 // readAhead reads once for WaitSession and keeps what it gets. If ctx ends it

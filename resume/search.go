@@ -31,23 +31,20 @@ type search struct {
 // for it.
 func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 	if c.closed.Load() {
-		c.ledger.count(&c.ledger.missed)
-		return closed.reason(), false
+		return c.miss(closed.reason())
 	}
 	now := time.Now()
 	known := c.known(q.key)
 	if bound && known.silent(now) {
-		c.ledger.count(&c.ledger.missed)
 		c.ledger.count(&c.ledger.backedOff)
-		return "back-off", false
+		return c.miss("back-off")
 	}
 	q.core, q.now, q.theirs = c, now, q.view.clock()
 	q.anywhere = q.endpoint == "" || known.sharesKeys(now)
 	item, ok := q.find()
 	if !ok {
 		c.endChain(q.key, now)
-		c.ledger.count(&c.ledger.missed)
-		return q.missing, false
+		return c.miss(q.missing)
 	}
 	l.s, l.place, l.pooled = item.Value, item.Place, !item.Value.reusable()
 	if err := l.open(); err != nil {
@@ -57,6 +54,11 @@ func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 		return "encoding", false
 	}
 	return "", true
+}
+
+func (c *core) miss(why string) (string, bool) {
+	c.ledger.count(&c.ledger.missed)
+	return why, false
 }
 
 // find looks in the pool and then in the store.

@@ -24,17 +24,22 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	if c.lease == nil {
-		var ok bool
 		q := search{key: c.key(), view: c.view, endpoint: c.endpoint, fetched: c.fetched}
-		if c.missing, ok = core.take(&c.room, q, true); !ok {
-			c.room.letGo()
-			core.event(Event{Kind: SessionMissing, Scope: c.domain.name, Server: c.name, Conn: c, Reason: c.missing})
+		if missing, ok := core.take(&c.room, q, true); !ok {
+			c.missed(missing)
 			return nil, false
 		}
 		c.lease = &c.room
 	}
 	c.wire.watched = c.lease
 	return c.lease.state, true
+}
+
+// missed notes why the handshake has no session to offer.
+func (c *Conn) missed(why string) {
+	c.missing = why
+	c.room.letGo()
+	c.domain.core.event(Event{Kind: SessionMissing, Scope: c.domain.name, Server: c.name, Conn: c, Reason: why})
 }
 
 // Put runs for each session received, and with nil when the handshake failed
@@ -47,7 +52,7 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 	}
 	defer c.arrived() // also when a callback panics
 	c.domain.core.capture(cs, &origin{
-		key: c.key(), birth: c.birth, facts: c.facts, serverName: c.serverName,
+		key: c.key(), birth: c.birth, facts: c.facts, serverName: c.config.ServerName,
 		endpoint: c.endpoint, clientNotAfter: c.view.clientNotAfter, conn: c,
 	}, time.Now())
 }
