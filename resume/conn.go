@@ -25,8 +25,8 @@ import (
 // (rule T1): a connection that nobody reads from brings no session.
 type Conn struct {
 	tls     *tls.Conn
-	wire    wire        // between tls and what the caller handed in
-	config  *tls.Config // its own
+	wire    wire // between tls and what the caller handed in
+	shim    *shim
 	domain  *domain
 	view    *view
 	counts  bool // the configuration counts handshakes itself
@@ -94,20 +94,13 @@ func (s *Scope) NewConn(raw net.Conn, config *tls.Config) *Conn {
 // none; name, if not empty, is what sessions are found under.
 func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name string) *Conn {
 	view := d.view(config)
-	if config == nil {
-		config = &zeroConfig
-	}
 	c := &Conn{
 		domain: d, view: view, name: name, birth: d.core.epoch.Load(),
-		counts: d.core.counts(config), config: config.Clone(),
+		counts: d.core.counts(view.config), shim: view.shim(serverName),
 	}
 	c.wire.Conn, c.wire.owner = raw, c
-	if c.config.ServerName == "" {
-		c.config.ServerName = serverName
-	}
-	c.config.ClientSessionCache = (*shim)(c)
-	c.config.VerifyConnection = c.verify
-	c.tls = tls.Client(&c.wire, c.config)
+	c.shim.conn.Store(c)
+	c.tls = tls.Client(&c.wire, c.shim.config)
 	return c
 }
 
@@ -160,8 +153,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.handshakeFirst(); err != nil {
 		return 0, err
 	}
-	if n := c.beginRead(b); n > 0 {
-		return n, nil
+	if n, err := c.beginRead(b); n > 0 || err != nil {
+		return n, err
 	}
 	defer c.reading.endRead() // also when a callback panics
 	n, err := c.tls.Read(b)
@@ -234,32 +227,6 @@ func (c *Conn) handshakeFirst() error {
 		return nil
 	}
 	return c.Handshake()
-}
-
-// verify is the VerifyConnection of the connection's own configuration, which
-// crypto/tls calls for full and for resumed handshakes (rule T13). A TLS 1.2
-// session is received right after it, still inside the handshake.
-func (c *Conn) verify(cs tls.ConnectionState) error {
-	if callers := c.view.config.VerifyConnection; callers != nil {
-		if err := callers(cs); err != nil {
-			c.objected = true
-			return err
-		}
-	}
-	c.facts = facts{
-		version:      cs.Version,
-		cipherSuite:  cs.CipherSuite,
-		alpn:         cs.NegotiatedProtocol,
-		leafNotAfter: leafNotAfter(cs.PeerCertificates).Unix(),
-		resumed:      cs.DidResume,
-	}
-	if cs.DidResume && c.lease != nil {
-		c.facts.fullHandshake = c.lease.s.fullHandshake
-		c.facts.kin = c.lease.kin()
-	} else {
-		c.facts.fullHandshake = time.Now().UnixNano()
-	}
-	return nil
 }
 
 func leafNotAfter(chain []*x509.Certificate) time.Time {
@@ -351,7 +318,7 @@ func (c *Conn) current() *session {
 func (c *Conn) pendingSession() *session {
 	s := c.domain.core.newSession(c.key(), pending)
 	s.pack(&ticket.Info{
-		ServerName: c.config.ServerName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
+		ServerName: c.shim.config.ServerName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
 		ALPN: c.facts.alpn, LeafNotAfter: timeOfSecond(c.facts.leafNotAfter),
 		FullHandshake: timeOf(c.facts.fullHandshake), Client: true,
 	}, none)
@@ -386,13 +353,23 @@ func (c *Conn) receiveAnother(s *session) {
 	c.received = append(c.received, s)
 }
 
-// end gives the connection's references back.
+// end gives the connection's references back, and its shim to another one, if
+// crypto/tls needs that no more: it makes no second handshake in TLS 1.3, and no
+// tickets come when nobody reads.
 func (c *Conn) end() {
-	defer c.reading.notify() // WaitSession
+	if c.giveBack() && c.reading.bar() {
+		c.shim.lend(c.view)
+	} else {
+		c.reading.notify() // WaitSession
+	}
+}
+
+// giveBack reports whether there was a handshake of TLS 1.3, the first time.
+func (c *Conn) giveBack() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended.Swap(true) {
-		return
+		return false
 	}
 	for _, s := range c.received {
 		s.release()
@@ -405,4 +382,5 @@ func (c *Conn) end() {
 		}
 		c.before.release()
 	}
+	return c.complete && !c.unbound && c.facts.version >= tls.VersionTLS13
 }

@@ -249,7 +249,9 @@ func (c *Conn) Shutdown(ctx context.Context) (err error) {
 	if err := c.CloseWrite(); err != nil {
 		return err
 	}
-	c.beginRead(nil)
+	if _, err := c.beginRead(nil); err != nil {
+		return err
+	}
 	defer c.reading.endRead()
 	c.setReadDeadline(time.Time{})
 	return c.readToEnd()

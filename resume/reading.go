@@ -18,6 +18,7 @@ type reading struct {
 	own      purpose       // what a read of our own is for; forApp: there is none
 	kept     []byte        // application data that one of ours met
 	over     bool          // no read will succeed any more
+	barred   bool          // nor is any to be tried
 	moved    bool          // a read of our own changed the raw deadline
 	deadline time.Time     // the application's, for reading; zero: none, or set elsewhere
 	changed  chan struct{} // closed at the next change; nil: nobody waits for it
@@ -60,6 +61,17 @@ func (r *reading) watchLocked() <-chan struct{} {
 	return r.changed
 }
 
+// bar keeps all later reads away from crypto/tls. It fails if there is one.
+func (r *reading) bar() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.apps == 0 && r.own == forApp {
+		r.over, r.barred = true, true
+	}
+	r.notifyLocked()
+	return r.barred
+}
+
 func (r *reading) notify() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,17 +85,20 @@ func (r *reading) notifyLocked() {
 	}
 }
 
-// beginRead makes way for an application Read. If data was kept for it, that
-// is all it gets, and it has ended already.
-func (c *Conn) beginRead(b []byte) int {
+// beginRead makes way for an application Read. If data was kept for it, or an
+// error, that is all it gets, and it has ended already.
+func (c *Conn) beginRead(b []byte) (int, error) {
 	r := &c.reading
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.barred {
+		return 0, net.ErrClosed
+	}
 	r.apps++
 	if r.own == forApp && r.kept == nil {
-		return 0 // the usual case
+		return 0, nil // the usual case
 	}
-	return c.makeWay(b)
+	return c.makeWay(b), nil
 }
 
 // makeWay waits until no read of our own is under way, and returns what those
@@ -264,7 +279,7 @@ func (c *Conn) awaited() (*Session, error) {
 // expectsTicket reports whether a ticket may come after the handshake. It runs
 // under the lock.
 func (c *Conn) expectsTicket() bool {
-	return c.complete && c.facts.version >= tls.VersionTLS13 && !c.config.SessionTicketsDisabled
+	return c.complete && c.facts.version >= tls.VersionTLS13 && !c.shim.config.SessionTicketsDisabled
 }
 
 // readAhead reads once for WaitSession and keeps what it gets. If ctx ends it

@@ -142,7 +142,7 @@ func (w *world) receive() {
 	if w.stale[conn] {
 		w.end(m, Removed)
 	}
-	(*shim)(conn).Put(serverName, w.mint.session())
+	conn.shim.Put(serverName, w.mint.session())
 	w.byID[conn.Get0Session().Info().ID] = m
 	w.sessions = append(w.sessions, m)
 	var pooled []*modelSession
@@ -219,7 +219,7 @@ func (w *world) remove(h *modelHandle) {
 // use makes a handshake take the newest session, and send its ticket.
 func (w *world) use() {
 	conn := receiver(w.scope)
-	_, ok := (*shim)(conn).Get(serverName)
+	_, ok := conn.shim.Get(serverName)
 	m := w.newest(func(m *modelSession) bool { return m.pooled && m.now() == Resumable })
 	require.Equal(w.t, m != nil, ok)
 	if m == nil {
@@ -351,7 +351,7 @@ func TestReferencesAreGivenBackUnderLoad(t *testing.T) {
 			for range 300 {
 				switch random.IntN(8) {
 				case 0, 1:
-					(*shim)(conn).Put(serverName, mint.session())
+					conn.shim.Put(serverName, mint.session())
 					mu.Lock()
 					all = append(all, conn.Get0Session())
 					mu.Unlock()
@@ -367,7 +367,7 @@ func TestReferencesAreGivenBackUnderLoad(t *testing.T) {
 					c.Remove(scope.Get0Session(serverName))
 				case 6:
 					dialing := receiver(scope)
-					(*shim)(dialing).Get(serverName)
+					dialing.shim.Get(serverName)
 					dialing.settle(context.Canceled) // not sent: given back
 					dialing.Close()
 				case 7:

@@ -2,17 +2,43 @@ package resume
 
 import (
 	"crypto/tls"
+	"sync/atomic"
 	"time"
 )
 
-// A shim is a Conn as the ClientSessionCache of its own tls.Conn. One cache
-// for each connection is what joins a Get, its Put and the handshake, which
-// crypto/tls does not.
-type shim Conn
+// A shim is the ClientSessionCache of a Conn, and the configuration that has it.
+// One for each connection is what joins a Get, its Put and the handshake, which
+// crypto/tls does not. It serves one connection after the other: to clone a
+// configuration costs more than all that a Conn does besides.
+type shim struct {
+	config *tls.Config          // does not change
+	conn   atomic.Pointer[Conn] // nil between two
+}
+
+// shim is for a connection to serverName, unless the configuration names another.
+func (v *view) shim(serverName string) *shim {
+	if v.config.ServerName != "" {
+		serverName = v.config.ServerName
+	}
+	if used, _ := v.shims.Get().(*shim); used != nil && used.config.ServerName == serverName {
+		return used
+	}
+	h := &shim{config: v.config.Clone()}
+	h.config.ServerName = serverName
+	h.config.ClientSessionCache = h
+	h.config.VerifyConnection = h.verify
+	return h
+}
+
+// lend keeps the shim for another connection.
+func (h *shim) lend(v *view) {
+	h.conn.Store(nil)
+	v.shims.Put(h)
+}
 
 // Get runs once, when the first handshake begins.
 func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
-	c := (*Conn)(h)
+	c := h.conn.Load()
 	core := c.domain.core
 	if c.name == "" {
 		c.name = key
@@ -46,15 +72,42 @@ func (c *Conn) missed(why string) {
 // or the session was refused locally: that is for settle to decide, which knows
 // more about it.
 func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
-	c := (*Conn)(h)
-	if cs == nil || c.ended.Load() {
+	c := h.conn.Load()
+	if cs == nil || c == nil || c.ended.Load() {
 		return
 	}
 	defer c.arrived() // also when a callback panics
 	c.domain.core.capture(cs, &origin{
-		key: c.key(), birth: c.birth, facts: c.facts, serverName: c.config.ServerName,
+		key: c.key(), birth: c.birth, facts: c.facts, serverName: h.config.ServerName,
 		endpoint: c.endpoint, clientNotAfter: c.view.clientNotAfter, conn: c,
 	}, time.Now())
+}
+
+// verify is the VerifyConnection, which crypto/tls calls for full and for resumed
+// handshakes (rule T13). A TLS 1.2 session is received right after it, still
+// inside the handshake.
+func (h *shim) verify(cs tls.ConnectionState) error {
+	c := h.conn.Load()
+	if callers := c.view.config.VerifyConnection; callers != nil {
+		if err := callers(cs); err != nil {
+			c.objected = true
+			return err
+		}
+	}
+	c.facts = facts{
+		version:      cs.Version,
+		cipherSuite:  cs.CipherSuite,
+		alpn:         cs.NegotiatedProtocol,
+		leafNotAfter: leafNotAfter(cs.PeerCertificates).Unix(),
+		resumed:      cs.DidResume,
+	}
+	if cs.DidResume && c.lease != nil {
+		c.facts.fullHandshake = c.lease.s.fullHandshake
+		c.facts.kin = c.lease.kin()
+	} else {
+		c.facts.fullHandshake = time.Now().UnixNano()
+	}
+	return nil
 }
 
 // key is what the connection's sessions are found under.

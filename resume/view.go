@@ -24,6 +24,7 @@ type view struct {
 	clientNotAfter time.Time        // the earliest end of the client's certificates
 	time           func() time.Time // Config.Time
 	ech            bool             // Encrypted Client Hello: tickets are not seen on the wire
+	shims          sync.Pool        // of *shim, for connections to come
 }
 
 // clock reads the configuration's clock; zero means that it is the same as
