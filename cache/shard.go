@@ -280,7 +280,7 @@ func (s *shard[K, V]) add(n *node[K, V], e *entry[V], out *drops[K, V]) {
 	if e.place == 0 {
 		e.place = s.nextPlace()
 	}
-	if s.pool.opts.MaxGroups > 0 && (!n.filled || !n.holds(e.group, 0)) {
+	if s.pool.opts.MaxGroups > 0 && !n.holds(e.group, 0) {
 		n.groups++
 	}
 	if !n.filled {

@@ -126,3 +126,27 @@ func TestOnlyWhatIsOrdinaryIsInherited(t *testing.T) {
 		require.Equal(t, row.inherits, s.inherit(o, ticketBytes, &fresh, time.Now()), why)
 	}
 }
+
+// A name or a protocol that the one before did not have is the new one's own.
+func TestNamesAreNotInherited(t *testing.T) {
+	conn := newPeer(t).bound(t, new(ClientCache).NewScope(), true)
+	ticketBytes, state, err := conn.Get0Session().s.state.Load().ResumptionState()
+	require.NoError(t, err)
+	fresh := *state
+	fresh.Extra = nil
+	for _, name := range []string{serverName, "another.test"} {
+		for _, alpn := range []string{"", "h2"} {
+			parent := conn.domain.core.newSession(conn.key(), used)
+			parent.certificates = 1
+			o := &origin{
+				key: conn.key(), serverName: name,
+				facts: facts{version: tls.VersionTLS13, alpn: alpn, kin: kin{parent, 100}},
+			}
+			s := conn.domain.core.newSession(conn.key(), live)
+			require.True(t, s.inherit(o, ticketBytes, &fresh, time.Now()))
+			require.Equal(t, name, s.info().ServerName)
+			require.Equal(t, alpn, s.info().ALPN)
+			require.Equal(t, 1, s.info().Certificates)
+		}
+	}
+}

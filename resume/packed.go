@@ -79,7 +79,7 @@ func (s *session) info() ticket.Info {
 	i := ticket.Info{
 		Received: timeOf(s.received), Expires: timeOf(s.expires), FullHandshake: timeOf(s.fullHandshake),
 		LeafNotAfter: timeOfSecond(s.leafNotAfter),
-		Endpoint: s.endpoint, Size: int(s.size), Version: s.version, CipherSuite: s.cipherSuite,
+		Endpoint:     s.endpoint, Size: int(s.size), Version: s.version, CipherSuite: s.cipherSuite,
 		ServerName: s.serverName(), Certificates: s.certificateCount(),
 		EarlyData:            s.flags&earlyData != 0,
 		ExtendedMasterSecret: s.flags&extendedMasterSecret != 0,

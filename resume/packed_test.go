@@ -90,7 +90,7 @@ func TestAgeIsByTheClockThatSaysOlder(t *testing.T) {
 // otherwise than it should (RFC 5280, Section 4.1.2.5).
 func TestFarOffEndsAreNoSoonerAndNoLater(t *testing.T) {
 	c := new(ClientCache).core()
-	received := time.Now()
+	received := time.Unix(time.Now().Unix(), 900e6)
 	for leaf, want := range map[time.Time]verdict{
 		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC): none,
 		time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC):      none,
@@ -101,6 +101,10 @@ func TestFarOffEndsAreNoSoonerAndNoLater(t *testing.T) {
 		info := ticket.Info{Version: tls.VersionTLS13, Received: received, LeafNotAfter: leaf}
 		s.setInfo(&info, &origin{key: s.key, facts: facts{fullHandshake: received.UnixNano()}}, received)
 		require.Equal(t, want, s.lapsed(received.Add(time.Hour)), leaf)
+		if want == none {
+			require.Equal(t, overMaxAge, s.over)
+			require.Equal(t, received.Add(maxTicketAge).UnixNano(), s.expires)
+		}
 	}
 }
 
