@@ -148,7 +148,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 var errAborted = errors.New("resume: handshake aborted")
 
 // Read reads application data. Sessions that the server sent before it are
-// received on the way.
+// received on the way. After Close it is net.ErrClosed, whatever had come.
 func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.handshakeFirst(); err != nil {
 		return 0, err

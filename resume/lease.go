@@ -38,10 +38,10 @@ func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 		}
 		return cache.Drop, ""
 	}
-	switch v := s.current(now); {
+	switch v := s.spoiled(now); {
 	case v == clockBack:
 		return cache.Skip, v.reason()
-	case v.status() != Resumable:
+	case v != none:
 		s.end(v)
 		return cache.Drop, v.reason()
 	case !theirs.IsZero() && s.overBy(theirs) != none:

@@ -219,3 +219,14 @@ func TestNoFormattingShowsASecret(t *testing.T) {
 		fmt.Sprint([]Status{Unknown, Pending, Resumable, Used, Expired, Failed, Removed, Freed, 8}))
 	require.Equal(t, "EventKind(99)", EventKind(99).String())
 }
+
+// The sets say what the table says.
+func TestVerdictsAreOpenUntilTheyAreFinal(t *testing.T) {
+	for i, row := range verdicts {
+		v := verdict(i)
+		open := row.status == Pending || row.status == Resumable || row.reason == "leased"
+		require.Equal(t, open, v.open(), i)
+		require.Equal(t, open && v != pending && v != live && v != evicted && v != stored, v.isLeased(), i)
+	}
+	require.Less(t, len(verdicts), 64)
+}

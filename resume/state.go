@@ -63,17 +63,24 @@ func (s *session) core() *core { return s.key.domain().core }
 // it here.
 func (s *session) current(now time.Time) verdict {
 	v := s.verdict.Load()
-	if v.status() != Resumable {
-		return v
-	}
-	if s.isCleared() {
-		s.end(cleared)
-		return cleared
-	}
-	if lapsed := s.lapsed(now); lapsed != none {
-		return lapsed
+	if v.status() == Resumable {
+		if spoiled := s.spoiled(now); spoiled != none {
+			v = spoiled
+		}
+		if v == cleared {
+			s.end(v)
+		}
 	}
 	return v
+}
+
+// spoiled is what time or a Clear has made of a session that could be resumed;
+// none if it still can.
+func (s *session) spoiled(now time.Time) verdict {
+	if s.isCleared() {
+		return cleared
+	}
+	return s.lapsed(now)
 }
 
 // isCleared reports whether a Clear came after the handshake that brought it.

@@ -76,19 +76,18 @@ const (
 var verdicts = [...]struct {
 	status Status
 	reason string
-	leased bool // it may come back
 }{
 	none:    {},
 	pending: {status: Pending, reason: "no-ticket"},
 	live:    {status: Resumable},
 	evicted: {status: Resumable, reason: "evicted"},
 
-	leased:         {status: Used, reason: "leased", leased: true},
-	leasedEvicted:  {status: Used, reason: "leased", leased: true},
-	stowing:        {status: Resumable, leased: true},
-	stowingEvicted: {status: Resumable, reason: "evicted", leased: true},
+	leased:         {status: Used, reason: "leased"},
+	leasedEvicted:  {status: Used, reason: "leased"},
+	stowing:        {status: Resumable},
+	stowingEvicted: {status: Resumable, reason: "evicted"},
 	stored:         {status: Resumable},
-	reclaiming:     {status: Used, reason: "leased", leased: true},
+	reclaiming:     {status: Used, reason: "leased"},
 
 	used: {status: Used, reason: "used"},
 
@@ -117,9 +116,19 @@ var verdicts = [...]struct {
 func (v verdict) status() Status { return verdicts[v].status }
 func (v verdict) reason() string { return verdicts[v].reason }
 
+// Sets of verdicts, a bit for each: every connection asks several times, and a
+// table would have to be in the processor's cache for it.
+const (
+	leasedVerdicts = 1<<leased | 1<<leasedEvicted | 1<<stowing | 1<<stowingEvicted | 1<<reclaiming
+	openVerdicts   = 1<<pending | 1<<live | 1<<evicted | 1<<stored | leasedVerdicts
+)
+
 // isLeased reports whether somebody has claimed the session and may give it
 // back.
-func (v verdict) isLeased() bool { return verdicts[v].leased }
+func (v verdict) isLeased() bool { return leasedVerdicts>>v&1 != 0 }
+
+// open reports whether the session has not ended for good.
+func (v verdict) open() bool { return openVerdicts>>v&1 != 0 }
 
 // An atomicVerdict is a verdict that several goroutines pass on. The zero value
 // is none.
@@ -143,9 +152,4 @@ func (v verdict) evicted() verdict {
 		return stowingEvicted
 	}
 	return none
-}
-
-// open reports whether the session has not ended for good.
-func (v verdict) open() bool {
-	return v.isLeased() || v.status() == Resumable || v.status() == Pending
 }
