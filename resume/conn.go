@@ -357,14 +357,13 @@ func (c *Conn) receiveAnother(s *session) {
 // crypto/tls needs that no more: it makes no second handshake in TLS 1.3, and no
 // tickets come when nobody reads.
 func (c *Conn) end() {
-	if c.giveBack() && c.reading.bar() {
+	last, quiet := c.giveBack(), c.reading.bar()
+	if last && quiet {
 		c.shim.lend(c.view)
-	} else {
-		c.reading.notify() // WaitSession
 	}
 }
 
-// giveBack reports whether there was a handshake of TLS 1.3, the first time.
+// giveBack reports whether no handshake can follow, the first time.
 func (c *Conn) giveBack() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

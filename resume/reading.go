@@ -18,7 +18,7 @@ type reading struct {
 	own      purpose       // what a read of our own is for; forApp: there is none
 	kept     []byte        // application data that one of ours met
 	over     bool          // no read will succeed any more
-	barred   bool          // nor is any to be tried
+	barred   bool          // nor is any to be tried: the connection was closed
 	moved    bool          // a read of our own changed the raw deadline
 	deadline time.Time     // the application's, for reading; zero: none, or set elsewhere
 	changed  chan struct{} // closed at the next change; nil: nobody waits for it
@@ -61,21 +61,14 @@ func (r *reading) watchLocked() <-chan struct{} {
 	return r.changed
 }
 
-// bar keeps all later reads away from crypto/tls. It fails if there is one.
+// bar keeps all later reads away from crypto/tls, and reports whether none is
+// under way.
 func (r *reading) bar() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.apps == 0 && r.own == forApp {
-		r.over, r.barred = true, true
-	}
-	r.notifyLocked()
-	return r.barred
-}
-
-func (r *reading) notify() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.notifyLocked()
+	r.over, r.barred = true, true
+	r.notifyLocked() // WaitSession
+	return r.apps == 0 && r.own == forApp
 }
 
 func (r *reading) notifyLocked() {

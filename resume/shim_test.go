@@ -95,6 +95,11 @@ func TestAShimIsNotLentBeforeItsConnectionIsDone(t *testing.T) {
 				synctest.Wait()
 				conn.Close()
 				require.Equal(t, row.lent, isLent(conn), "nor later, nor twice")
+				_, err := conn.Read(make([]byte, 1))
+				if conn.complete {
+					require.ErrorIs(t, err, net.ErrClosed)
+				}
+				require.Error(t, err)
 			})
 		})
 	}
