@@ -178,19 +178,18 @@ func (s *session) setEnd(o *origin, received, expires, now time.Time) {
 		return
 	}
 	// As late in its second as in ours.
-	began, second := received.Unix(), s.received-int64(now.Nanosecond())
-	s.endWith(second, began, expires.Unix(), overLifetime)
-	s.endWith(second, began, s.leafNotAfter, overLeaf)
-	s.endWith(second, began, o.clientNotAfter.Unix(), overClientLeaf)
+	second := s.received - int64(now.Nanosecond())
+	s.endWith(second, received, expires, overLifetime)
+	s.endWith(second, received, timeOfSecond(s.leafNotAfter), overLeaf)
+	s.endWith(second, received, o.clientNotAfter, overClientLeaf)
 }
 
-// endWith limits the session to a second, unless that is not known, by the clock
-// by which it began at another, which here was second.
-func (s *session) endWith(second, began, end int64, v verdict) {
-	if end != noSecond {
-		const enough = int64(maxTicketAge/time.Second) + 1 // what certificates have left may not fit
-		left := min(max(0, end-began), enough)
-		s.endBy(second+left*int64(time.Second), v)
+// endWith limits the session to a time, unless that is not known, by the clock
+// by which it was received when ours said second.
+func (s *session) endWith(second int64, received, end time.Time, v verdict) {
+	if !end.IsZero() {
+		const enough = maxTicketAge + time.Second // of a certificate it may be centuries
+		s.endBy(second+int64(min(max(0, end.Sub(received)), enough)), v)
 	}
 }
 
