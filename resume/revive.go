@@ -102,24 +102,3 @@ func (v *vault) returnEntry(place string, e cache.Entry) error {
 	defer cancel()
 	return v.sealed.store.Put(ctx, place, e)
 }
-
-// tellOf tells of something that happened to a session.
-func (v *vault) tellOf(kind EventKind, s *session) {
-	if v.core.observe == nil || !s.retain() {
-		return
-	}
-	v.tell(func() {
-		defer s.release()
-		v.core.eventOf(s, Event{Kind: kind})
-	})
-}
-
-// tellEnd is depart where the user must not be called.
-func (v *vault) tellEnd(s *session) {
-	if s.retain() {
-		v.tell(func() {
-			defer s.release()
-			v.core.depart(s)
-		})
-	}
-}
