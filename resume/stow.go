@@ -129,6 +129,7 @@ func (v *vault) stowed(s *session, where filing) {
 	case s.verdict.Load() == closed: // by a Close that did not wait; it is stored all the same
 	default:
 		s.filed.Store(nil)
+		v.doom(where, s.verdict.Load()) // a fetch may have it, and waits for us
 		v.drop(s.key, where)
 		return
 	}

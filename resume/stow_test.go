@@ -1,0 +1,61 @@
+package resume
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/cache"
+	"github.com/tlsresume/tlsresume/internal/tlstest"
+)
+
+// A tardy store has put entries some time before it says so.
+type tardy struct{ *shelf }
+
+func (s tardy) Put(ctx context.Context, key string, entries ...cache.Entry) error {
+	defer s.enter(ctx, "stored")
+	return s.shelf.Put(ctx, key, entries...)
+}
+
+// A session ends while the store has it and has not said so. Whoever asks the
+// store at that moment, here, does not get it (rule N28).
+func TestSessionThatEndsWhileItIsWrittenIsNotFetched(t *testing.T) {
+	for _, row := range []struct {
+		why string
+		end func(c *ClientCache, conn *Conn)
+	}{
+		{"an alert on its connection", func(_ *ClientCache, conn *Conn) { conn.forfeit(failedAlert) }},
+		{"Remove", func(c *ClientCache, conn *Conn) { c.Remove(conn.Get0Session()) }},
+	} {
+		t.Run(row.why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, f := newPeer(t), newFleet()
+				f.shelf.slow("stored", 20*time.Millisecond)
+				c := &ClientCache{Store: Seal(tardy{f.shelf}, f.keys)}
+				scope := c.Scope("tenant")
+				first := scope.NewConn(p.serve(), p.client)
+				require.NoError(t, first.Handshake())
+				exchange(t, first)
+				synctest.Wait() // it is there, and the writer waits to hear of it
+				require.Equal(t, 1, f.shelf.size())
+				row.end(c, first)
+
+				second := scope.NewConn(p.serve(), p.client)
+				second.fetched = c.core().prefetch(first.key(), second.view) // as a Dialer does
+				require.NoError(t, second.Handshake())
+				require.False(t, second.ConnectionState().DidResume)
+				require.Equal(t, tlstest.Counts{Connections: 2}, p.seen.Counts())
+				first.Close()
+				second.Close()
+				require.NoError(t, c.Close())
+				<-time.After(2 * writeDeadline)
+				synctest.Wait()
+				require.Empty(t, c.core().vault.doomed, "what is deleted is remembered no longer")
+				checkStats(t, c)
+			})
+		})
+	}
+}
