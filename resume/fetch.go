@@ -12,7 +12,7 @@ import (
 )
 
 // queueUp counts a caller who needs a session of a key, until the function it
-// returns is called.
+// returns is called: one Take then brings one for each who waits.
 func (v *vault) queueUp(key serverKey) (leave func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -31,7 +31,9 @@ func (v *vault) queueUp(key serverKey) (leave func()) {
 // what one Take of the store brings; which session becomes whose is decided in
 // the pool, where each is claimed once.
 //
-// If a fetch has begun for this caller, asked is where it tells.
+// If a fetch has begun for this caller, asked is where it tells. Otherwise what
+// the writer is just putting is waited for: it is in no place to be taken from
+// until the store has it.
 func (v *vault) fetch(ctx context.Context, key serverKey, seen *view, asked <-chan singleflight.Result) bool {
 	if asked == nil {
 		if !v.isWorthAsking(key) {
@@ -45,14 +47,16 @@ func (v *vault) fetch(ctx context.Context, key serverKey, seen *view, asked <-ch
 	}
 	select {
 	case result := <-asked:
-		return result.Val.(int) > 0
+		return result.Val.(int) > 0 // never an error: bring counts and tells
 	case <-ctx.Done():
 		v.failed(key, "slow", ctx.Err())
 		return false
 	}
 }
 
-// share is bring, of which there is one at a time for a key.
+// share is bring, of which there is one at a time for a key. The channel has
+// room for the result, so that nobody need read it. A trial that the breaker
+// allows is judged once: by the clock if it was late, and else here.
 func (v *vault) share(key serverKey, seen *view) <-chan singleflight.Result {
 	return v.fetches.DoChan(v.sealed.place(key), func() (any, error) {
 		if !v.takes.allows(time.Now()) {
@@ -70,7 +74,7 @@ func (v *vault) share(key serverKey, seen *view) <-chan singleflight.Result {
 // clock takes the time of a fetch. If it has not ended after takeDeadline, that
 // is a failure, and nobody else need wait for it.
 func (v *vault) clock(key serverKey) (onTime func() bool) {
-	ended, late := false, false // under v.mu
+	ended, late := false, false // both guarded by v.mu
 	timer := time.AfterFunc(takeDeadline, func() {
 		v.mu.Lock()
 		if late = !ended; late {
@@ -99,8 +103,13 @@ func (v *vault) isWorthAsking(key serverKey) bool {
 	return !v.late[key] && !v.takes.isOpen(time.Now())
 }
 
-// bring is one fetch. It outlives the patience of its callers: what it brings
-// late is for the next.
+// bring is one fetch. It outlives the patience of its callers, since what a
+// store has removed is lost if nobody waits for the answer: what it brings late
+// is for the next.
+//
+// It looks in the places of all keys of the ring, the first first, so that a
+// rotation loses nothing (docs/decisions/0011). Whatever a Clear that comes
+// from now on was to clear is older than birth, and ends when it arrives.
 func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
 	wanted := v.batch(key)
 	birth := v.core.epoch.Load()
@@ -125,7 +134,8 @@ func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
 				}
 				break
 			}
-			for _, e := range slices.Backward(entries) { // the newest last
+			// The newest last, as they came: the pool hands out the last put.
+			for _, e := range slices.Backward(entries) {
 				if v.revive(key, seen, place, e, birth) {
 					brought++
 				}
@@ -139,7 +149,8 @@ func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
 }
 
 // batch is how many sessions of a key to take at a time: one for each caller
-// that waits, or what the near tier lacks.
+// that waits, or what the near tier lacks. More than TicketsPerServer would
+// push each other out of the pool.
 func (v *vault) batch(key serverKey) int {
 	lacking := 1
 	if v.near.size > 0 {

@@ -12,6 +12,11 @@ import (
 // readNow reads what lies in a socket, and returns errPause if that is
 // nothing. It works on bare sockets alone: what wraps one may have reads of
 // its own.
+//
+// A deadline in the past would not do, as it fails before it reads, and one to
+// come takes a millisecond to pass (see wire.readWhatIsThere). Go's sockets are
+// non-blocking, so the system call returns at once, and to say that it is done
+// keeps RawConn.Read from waiting in the poller.
 func readNow(conn net.Conn, b []byte) (n int, err error) {
 	var socket syscall.RawConn
 	switch conn := conn.(type) {

@@ -6,9 +6,14 @@ import (
 	"time"
 )
 
-// reclaim gets a stored session back for who holds it. Of all who try, here
-// and elsewhere, the one whose Delete finds it has it; for the others it is
-// used. If the store does not say, nobody may use it.
+// reclaim gets a stored session back for who holds it and names it (a Dialer's
+// Session, or Session.ClientSessionCache). Of all who try, here and elsewhere,
+// the one whose Delete finds it has it; for the others it is used. If the store
+// does not say, nobody may use it.
+//
+// The caller waits takeDeadline at most, as for any other session. The answer
+// may come later than that, and if it is yes, the store has it no more: it goes
+// to the pool then, for whoever is next.
 func (v *vault) reclaim(s *session) bool {
 	if v == nil {
 		return false
@@ -51,7 +56,9 @@ func (v *vault) reclaim(s *session) bool {
 }
 
 // askBack is the store's answer to reclaim: the session is leased to us, or it
-// is not.
+// is not. After an error it is as it was, whether or not the store has deleted
+// it: if it has, the next to ask hears that the session is used. What has been
+// held against the session meanwhile counts now (see core.forfeit).
 func (v *vault) askBack(s *session, where filing) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
@@ -78,8 +85,9 @@ func (v *vault) askBack(s *session, where filing) bool {
 	return true
 }
 
-// awaitWriting waits until nothing is being written of a key, and reports
-// whether it came to that.
+// awaitWriting waits for the writer's call that is under way, if it is of this
+// key, and reports whether it ended in time. A writer that goes on with the
+// same key starves nobody: each of its calls has a channel of its own.
 func (v *vault) awaitWriting(ctx context.Context, key serverKey) bool {
 	v.mu.Lock()
 	written := v.written

@@ -8,9 +8,22 @@ import (
 	"github.com/tlsresume/tlsresume/cache"
 )
 
+// What becomes of a session that is written, step by step, and what is left if
+// the process dies there:
+//
+//	live     in the pool; lost
+//	stowing  the writer has claimed it, and the store may have it; lost or kept
+//	stored   the store has said so, and the pool lets go of it; kept
+//
+// In none of them can two have it: who takes from the pool takes what is live,
+// and who takes from the store takes what the pool cannot give any more.
+
 // put writes sessions of one key, those that are still there to be written. It
 // leaves them where they are while the store is suspended, unless urged: then
 // somebody is waiting for it who set a limit of his own.
+//
+// The order matters: that it is writing is known before a session is claimed,
+// or a handshake that finds none to take would not know what to wait for.
 func (v *vault) put(jobs []job, urged bool) error {
 	key := jobs[0].put.key
 	if !urged && v.puts.isOpen(time.Now()) {
@@ -28,7 +41,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 		s := j.put
 		defer s.release()
 		if s.filed.Load() != nil || !s.reusable() && !s.verdict.CompareAndSwap(live, stowing) {
-			continue // there already, taken or ended
+			continue // there already, taken, pushed out or ended
 		}
 		e, err := v.sealed.entry(place, s)
 		if err != nil {
@@ -42,7 +55,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 	if len(entries) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 		defer cancel()
-		v.puts.allows(time.Now()) // a trial, if it was suspended
+		v.puts.allows(time.Now()) // a trial, if it was suspended; urged or not
 		err = v.sealed.store.Put(ctx, place, entries...)
 		v.judge(&v.puts, key, "put", err)
 	}
@@ -65,7 +78,9 @@ func (v *vault) put(jobs []job, urged bool) error {
 
 // salvage gets a session back of which nobody knows whether the store has it.
 // If the store does not hand it out to us, somebody else may have got it, or
-// may get it yet: then it must not be used.
+// may get it yet: then it must not be used. A TLS 1.2 session may be used by
+// any number, so nothing is at stake, and to be on the safe side it counts as
+// stored.
 func (v *vault) salvage(s *session, where filing) {
 	if s.reusable() {
 		s.filed.Store(&where) // for whoever is to delete it
@@ -80,7 +95,8 @@ func (v *vault) salvage(s *session, where filing) {
 	v.finish(s, failedStore)
 }
 
-// finish ends a session from within the writer.
+// finish is core.remove for goroutines of the vault, which must not call the
+// user (see tell).
 func (v *vault) finish(s *session, why verdict) {
 	if s.end(why) {
 		v.core.withdraw(s)
@@ -103,7 +119,9 @@ func (v *vault) begin(key serverKey) (end func()) {
 	}
 }
 
-// unstow leaves a session where it was: in the pool.
+// unstow leaves a session where it was: in the pool. If a bound has pushed it
+// out meanwhile, that had waited for the outcome (see session.evict), and is
+// its end now.
 func (v *vault) unstow(s *session) {
 	if s.verdict.CompareAndSwap(stowing, live) {
 		return
@@ -115,7 +133,11 @@ func (v *vault) unstow(s *session) {
 }
 
 // stowed takes a session that is in the store out of the pool. If it ended
-// while it was being written, it is taken out of the store again.
+// while it was being written, it is taken out of the store again, before the
+// writer says that it has written: fetches of the key wait for that.
+//
+// Where it is stored is noted before its verdict says that it is, since whoever
+// reads the verdict looks for the place.
 func (v *vault) stowed(s *session, where filing) {
 	s.filed.Store(&where)
 	if s.isCleared() { // by a Clear that came too early for this one
@@ -136,7 +158,9 @@ func (v *vault) stowed(s *session, where filing) {
 	v.tellOf(SessionStored, s)
 }
 
-// drop deletes from the store. Whether it was there does not matter.
+// drop deletes from the store. Whether it was there does not matter, except
+// for how long it stays doomed: if it was, nobody has it who might bring it
+// back.
 func (v *vault) drop(key serverKey, where filing) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()

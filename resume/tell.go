@@ -3,7 +3,8 @@ package resume
 import "time"
 
 // judge tells a breaker how a call of the store went, and the user what the
-// breaker makes of it.
+// breaker makes of it: when it opens and when it closes, not each failure in
+// between, of which StoreFailed tells.
 func (v *vault) judge(b *breaker, key serverKey, call string, err error) {
 	e := Event{Kind: StoreRecovered, Scope: key.domain().name, Server: key.name, Reason: call, Err: err}
 	changed := false
@@ -19,13 +20,16 @@ func (v *vault) judge(b *breaker, key serverKey, call string, err error) {
 }
 
 // failed counts and tells what went wrong with the store. It never becomes an
-// error of a handshake.
+// error of a handshake. The count, too, comes with the telling, so that Stats
+// are behind for a moment.
 func (v *vault) failed(key serverKey, reason string, err error) {
 	v.tell(func() { v.core.storeFailed(key, reason, err) })
 }
 
 // tell runs what calls the user, in a goroutine of its own and one after the
-// other: the writer must not wait for who may be waiting for it.
+// other: the writer must not wait for who may be waiting for it, as a callback
+// that calls Flush or Clear does. Each waits for the one before it, so that
+// events of the store come in order, and never two at a time.
 func (v *vault) tell(f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -40,7 +44,8 @@ func (v *vault) tell(f func()) {
 	}()
 }
 
-// tellOf tells of something that happened to a session.
+// tellOf tells of something that happened to a session. It holds a reference
+// until it has been told, or the borrowed handle would read Freed.
 func (v *vault) tellOf(kind EventKind, s *session) {
 	if v.core.observe == nil || !s.retain() {
 		return

@@ -14,12 +14,20 @@ import (
 // TLS 1.2 session, which is used again and again, may be in both.
 //
 // All writes are made by one goroutine, behind the handshakes. It starts with
-// the first of them and ends with Close.
+// the first of them and ends with Close. Reads (fetch.go) are made for whoever
+// waits, and a holder's claim (reclaim.go) for him alone.
+//
+// Of a nil vault, which is a cache without a Store, keeps, stow, forget,
+// reclaim and clear may be called: it keeps nothing, and no session is filed.
+//
+// Locks: mu is held for moments. Neither the store nor the user is called under
+// it, and no lock of the pool is held together with it, in whatever order. A
+// breaker's may be taken under it.
 type vault struct {
 	core   *core
 	sealed *SealedStore
 
-	fetches singleflight.Group
+	fetches singleflight.Group // by place: one Take of a key at a time
 	near    near
 	takes   breaker
 	puts    breaker
@@ -38,10 +46,13 @@ type vault struct {
 	late    map[serverKey]bool // its fetch is not worth waiting for any more
 
 	// doomed is what is still to be deleted, and why: until then, it is for
-	// nobody here.
+	// nobody here. Another process may have it as long as it is there, as it
+	// may have had it a moment before the session ended.
 	doomed map[filing]verdict
 }
 
+// newVault starts nothing: a program that keeps no session outside pays nothing
+// for the Store that it has set.
 func newVault(c *core, sealed *SealedStore) *vault {
 	if sealed == nil {
 		return nil
@@ -60,7 +71,8 @@ func newVault(c *core, sealed *SealedStore) *vault {
 func (v *vault) keeps(key serverKey) bool { return v != nil && key.domain().name != "" }
 
 // stow has a session written. If the queue is full it stays in memory, where
-// the next Flush finds it.
+// the next Flush finds it. It never waits: its caller may be inside
+// crypto/tls's Read.
 func (v *vault) stow(s *session) {
 	if !v.keeps(s.key) || v.core.closed.Load() || !s.verdict.Load().open() || v.holdsBack(s) || !s.queue() {
 		return
@@ -72,7 +84,10 @@ func (v *vault) stow(s *session) {
 }
 
 // doom keeps a session that has ended with why from coming back out of the
-// store, until forget has deleted it there.
+// store, until it has been deleted there. It comes before the deletion, and
+// before the pool is looked through for what a fetch has brought: revive looks
+// for it before and after it puts a session there, so one of the two finds the
+// other.
 func (v *vault) doom(where filing, why verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -93,7 +108,9 @@ func (v *vault) spare(where filing) {
 	delete(v.doomed, where)
 }
 
-// forget deletes a session from the store, if it is there.
+// forget deletes a session from the store, if it is there. Of several who end
+// it one has it deleted. The queue is never too full for that: what stays in
+// the store is handed out some day.
 func (v *vault) forget(s *session) {
 	where := s.filed.Swap(nil)
 	if where != nil && !v.enqueue(math.MaxInt, job{drop: where}) {
@@ -102,7 +119,9 @@ func (v *vault) forget(s *session) {
 }
 
 // clear clears the store of a scope, or of everything if d is nil. The caller
-// has cleared the pool: what is in the writer's hands comes first.
+// has cleared the pool: what is in the writer's hands comes first, or it would
+// be put behind the store's Clear. What that Flush complains of is no failure
+// to clear; if ctx ends, the store says so as well.
 func (v *vault) clear(ctx context.Context, d *domain) error {
 	if v == nil || d != nil && d.name == "" {
 		return nil

@@ -7,7 +7,9 @@ import (
 	"slices"
 )
 
-// A job is one of three things for the writer to do.
+// A job is one of three things for the writer to do. They are done in the order
+// in which they came: a session is written before it is deleted, and a Flush
+// knows that what came before it is done.
 type job struct {
 	put   *session  // write this, of which the job has a reference
 	drop  *filing   // or delete this
@@ -21,7 +23,8 @@ type flushing struct {
 	done chan error
 }
 
-// enqueue adds jobs, unless more than limit are waiting.
+// enqueue adds jobs, unless more than limit are waiting. All or none: a Flush
+// comes with the jobs it waits for.
 func (v *vault) enqueue(limit int, jobs ...job) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -38,8 +41,13 @@ func (v *vault) enqueue(limit int, jobs ...job) bool {
 }
 
 // next waits for jobs and takes the first: one, or several puts of one key,
-// which are made together. None when the writer is to end. Whoever is flushing
-// by then is to hear how they went.
+// which are made together. None when the writer is to end, which it does not
+// before the queue is empty. Whoever is flushing by then is to hear how they
+// went.
+//
+// Puts are merged only with their neighbours: a deletion or a Flush in between
+// keeps its place. From here on a session may be queued again, so that a Flush
+// finds one that is put back after a failure.
 func (v *vault) next() (jobs []job, listeners []*flushing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -56,17 +64,20 @@ func (v *vault) next() (jobs []job, listeners []*flushing) {
 	}
 	for _, j := range jobs {
 		if j.put != nil {
-			j.put.dequeue() // from here on it may be queued again
+			j.put.dequeue()
 		}
 	}
 	return jobs, slices.Clone(v.flushes)
 }
 
+// goesWith reports whether the writer may put j's session together with the
+// first one's.
 func (j job) goesWith(first job) bool {
 	return j.put != nil && first.put != nil && j.put.key == first.put.key
 }
 
-// write is the writer.
+// write is the writer. The channel of a Flush has room for its answer, so that
+// one which gave up does not hold the writer up.
 func (v *vault) write() {
 	defer close(v.stopped)
 	for jobs, listeners := v.next(); len(jobs) > 0; jobs, listeners = v.next() {
@@ -86,6 +97,7 @@ func (v *vault) write() {
 	}
 }
 
+// unlisten takes a Flush off the list that await put it on.
 func (v *vault) unlisten(f *flushing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -93,14 +105,17 @@ func (v *vault) unlisten(f *flushing) {
 }
 
 // flush has everything written that is in the pool or the queue, and waits for
-// it. What failed before is tried again, and no longer counts.
+// it. What failed before is tried again, and no longer counts. What is held
+// back for the near tier is written as well.
 func (v *vault) flush(ctx context.Context) error {
 	return v.await(ctx, func() []job {
 		return v.unwritten(func(serverKey) bool { return true })
 	})
 }
 
-// unwritten queues what is in the pool alone, of the keys that match.
+// unwritten queues what is in the pool alone, of the keys that match. The pool
+// is locked, a shard at a time, while it looks: so it only counts references,
+// and the caller enqueues.
 func (v *vault) unwritten(match func(serverKey) bool) (jobs []job) {
 	v.core.pool.RemoveIf(func(key serverKey, s *session) bool { // only to see all
 		if v.keeps(key) && match(key) && s.filed.Load() == nil && s.queue() {
@@ -111,6 +126,7 @@ func (v *vault) unwritten(match func(serverKey) bool) (jobs []job) {
 	return jobs
 }
 
+// unqueue undoes unwritten.
 func unqueue(jobs []job) {
 	for _, j := range jobs {
 		j.put.unqueue()
@@ -119,7 +135,8 @@ func unqueue(jobs []job) {
 
 // await adds the jobs that find finds to the queue, however full, and waits
 // until the writer has done them and those before them. It listens before it
-// looks: what it does not find because it is in the queue counts as well.
+// looks: what it does not find because it is in the queue counts as well. If
+// ctx ends, the jobs stay, and so does the listener, until the writer meets it.
 func (v *vault) await(ctx context.Context, find func() []job) error {
 	f := &flushing{done: make(chan error, 1)}
 	v.mu.Lock()
@@ -139,7 +156,10 @@ func (v *vault) await(ctx context.Context, find func() []job) error {
 	}
 }
 
-// close ends the writer when it has done what it has begun.
+// close ends the writer when it has done what it has begun. What comes between
+// the flush and the end is still written; after that enqueue takes nothing.
+// If ctx ends first, the writer goes on behind Close through the rest of its
+// queue, where it finds ended what it has not claimed by then.
 func (v *vault) close(ctx context.Context) error {
 	err := v.flush(ctx)
 	v.mu.Lock()
