@@ -91,9 +91,9 @@ func (s *session) spent(now time.Time) verdict {
 }
 
 // setRecord is setInfo for a session that was received some time ago, maybe by
-// another process with other limits: the tighter ones count. Of its own
-// certificate this process goes by the configuration that asked, since that is
-// what will be presented.
+// another process with other limits: the tighter ones count. As to
+// the client's certificate it goes by the configuration that asked, which is
+// what will present it.
 func (s *session) setRecord(info *ticket.Info, r *ticket.Record, seen *view) {
 	o := &origin{
 		key: s.key, facts: facts{alpn: r.ALPN}, serverName: r.ServerName,

@@ -11,6 +11,11 @@ import (
 // call makes a call of the store, and does not wait for it longer than a
 // handshake may: what comes later is lost. When several in a row are that slow,
 // nobody waits for the store for a while.
+//
+// The time for a free slot counts as the store's. A store that takes no notice
+// of its context fills the slots, and then costs each handshake the wait, until
+// the pause. Any answer in time, an error as well, ends a row of slow ones:
+// this is about time, and a store that fails fast keeps nobody waiting.
 func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Context) ([]cache.Entry, error)) ([]cache.Entry, error) {
 	began := time.Now()
 	patience := l.patience()
@@ -29,7 +34,7 @@ func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Cont
 		err     error
 	}
 	answered := make(chan answer, 1)
-	go func() {
+	go func() { // which the handshake may leave behind
 		defer func() { <-s.slots }()
 		entries, err := f(ctx)
 		answered <- answer{entries, err}
@@ -47,8 +52,10 @@ func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Cont
 	}
 }
 
+// errStorePaused is told to nobody: that the store was slow has been.
 var errStorePaused = errors.New("resume: the store was too slow just now")
 
+// slow notes a call that was not waited for to its end.
 func (s *serverStore) slow(l *serverLink, name string, began time.Time, err error) error {
 	now := time.Now()
 	l.wait(now.Sub(began))
@@ -59,6 +66,8 @@ func (s *serverStore) slow(l *serverLink, name string, began time.Time, err erro
 	return err
 }
 
+// failed counts and tells what went wrong with the store. Unlike the vault's it
+// tells in its caller's goroutine: there is no writer to be held up.
 func (s *serverStore) failed(name, reason string, err error) {
 	s.core.books.storeFailed(s.core.domain.root.key(name), reason, err)
 }
@@ -74,6 +83,7 @@ func (l *serverLink) patience() time.Duration {
 	return takeDeadline - l.waited
 }
 
+// wait counts in what a handshake has waited for the store.
 func (l *serverLink) wait(d time.Duration) {
 	if l == nil {
 		return

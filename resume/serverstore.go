@@ -21,18 +21,24 @@ import (
 //
 // Handles look as those of sessions in memory do. Their check is made with the
 // keys of the SealedStore, which all servers of a fleet have, and the place in
-// the store is another HMAC of the same things.
+// the store is another HMAC of the same things: who reads the store cannot make
+// tickets of its keys. Unlike the client's sessions these have no scope in
+// their place, so that Clear of a ClientCache that shares the store passes them
+// by, unless it clears the whole of it.
 type serverStore struct {
 	core   *serverCore
 	sealed *SealedStore
 
 	shared singleflight.Group // of those who want one TLS 1.2 session
 
+	// A call that nobody waits for goes on (servercall.go), so that a store
+	// that hangs would gather one goroutine for each handshake.
 	slots  chan struct{} // bounds the calls that run
 	late   atomic.Int32  // calls in a row that were too slow
 	paused atomic.Int64  // until when nobody waits for the store, in Unix nanoseconds
 }
 
+// newServerStore is nil for none: sessions are then in memory.
 func newServerStore(c *serverCore, sealed *SealedStore) *serverStore {
 	if sealed == nil {
 		return nil
@@ -40,7 +46,8 @@ func newServerStore(c *serverCore, sealed *SealedStore) *serverStore {
 	return &serverStore{core: c, sealed: sealed, slots: make(chan struct{}, maxStoreCalls)}
 }
 
-// handleNames are the check of a handle and its place, once for each key.
+// handleNames are the check of a handle and its place, once for each key of the
+// ring, the first first: that one is used for what is put.
 func (s *serverStore) handleNames(context, random []byte) (checks [][]byte, places []string) {
 	both := s.sealed.keys.IndexesOf(
 		label("tlsresume server check", string(context), string(random)),
@@ -67,6 +74,10 @@ func (s *serverStore) placeOf(context, identity []byte) (place string, current, 
 // send stores a session and returns its ticket. It reports false when the store
 // did not take it, and nothing is known of the session then: the ticket that
 // would have led to it, wherever it is, is not sent.
+//
+// The order is the contract: what is sent is in the store, or the client could
+// come back to another server before it is. What the store has and was not sent
+// expires there. A handle counts as captured only when the store has said so.
 func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionState, state *tls.SessionState, d descent, now time.Time) ([]byte, bool) {
 	t := new(handle)
 	s.name(t, cs, state)
@@ -75,7 +86,7 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 		return nil, false // an empty ring
 	}
 	copy(t[handleRandom:], checks[0])
-	if d.stored { // and this is its ticket
+	if d.stored { // TLS 1.2: it was put back when it was taken, and this is its ticket
 		return t[:], true
 	}
 	of := s.core.newServed(t[:], state, cs, d, l, now)
@@ -95,7 +106,9 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 	return t[:], true
 }
 
-// name chooses the random part of a handle as serverView.fill does.
+// name chooses the random part of a handle as serverView.fill does. For TLS 1.2
+// it comes from the secret by the first key of the ring: wherever the session
+// resumes, its ticket is the same as long as that key is.
 func (s *serverStore) name(t *handle, cs *tls.ConnectionState, state *tls.SessionState) {
 	rand.Read(t[:handleRandom])
 	if cs.Version >= tls.VersionTLS13 {
@@ -109,13 +122,14 @@ func (s *serverStore) name(t *handle, cs *tls.ConnectionState, state *tls.Sessio
 	}
 }
 
-// decoded is what the keys made a name of.
+// decoded is what the keys made a name of. They encode it, so that it decodes.
 func decoded(name string) []byte {
 	b, _ := base64.RawURLEncoding.DecodeString(name)
 	return b
 }
 
-// put seals a session and puts it, within what a handshake may wait.
+// put seals a session and puts it, within what a handshake may wait. It may be
+// there in spite of an error; then it is there for nobody.
 func (s *serverStore) put(l *serverLink, place string, t []byte, state *tls.SessionState, of *session) (*filing, error) {
 	plain, err := recordOf(t, state, of).MarshalBinary()
 	if err != nil {
@@ -136,7 +150,8 @@ func (s *serverStore) put(l *serverLink, place string, t []byte, state *tls.Sess
 
 // take takes the session at a place out of the store. It returns it with a
 // reference, or the reason why there is none. With stays, it is put back at
-// once, and those who want it at the same time share it.
+// once, and those who want it at the same time share it; without, it is lost if
+// it turns out to be of no use here.
 func (s *serverStore) take(l *serverLink, place string, stays bool, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
 	e, err := s.fetch(l, place, stays, cs.ServerName)
 	switch {
@@ -154,7 +169,8 @@ func (s *serverStore) take(l *serverLink, place string, stays bool, identity []b
 	}
 	of := c.revived(record, cs)
 	c.books.ledger.fetch(of)
-	of.spoken.Store(announced) // when it was sent, here or elsewhere
+	// NewSession was called when it was sent, here or elsewhere.
+	of.spoken.Store(announced)
 	switch why := of.lapsed(now); {
 	case why != none:
 		of.end(why)
@@ -173,7 +189,9 @@ func (s *serverStore) take(l *serverLink, place string, stays bool, identity []b
 	return of, record.State, ""
 }
 
-// fetch takes the entry at a place.
+// fetch takes the entry at a place. One that stays is away for the time between
+// two calls of the store: those of this server who ask meanwhile share the
+// answer, those of others miss. If the second call fails, it is gone.
 func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string) (cache.Entry, error) {
 	take := func() (any, error) {
 		entries, err := s.call(l, name, "take", func(ctx context.Context) ([]cache.Entry, error) {
@@ -202,7 +220,8 @@ func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string
 }
 
 // revoke deletes a session from the store, which then says whose it is: the
-// caller's, or of who used it.
+// caller's, or of who used it. Of several who revoke it here one asks. If the
+// store fails, nobody knows, the session is as it was, and the next may ask.
 func (s *serverStore) revoke(of *session, v verdict) bool {
 	where := of.filed.Load()
 	if !of.verdict.CompareAndSwap(stored, reclaiming) {

@@ -27,7 +27,7 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	state.EarlyData = state.EarlyData && c.earlyData
 	now := time.Now()
 	descent := v.descent(l, cs, now)
-	if descent.removed { // TLS 1.2 would bring it back
+	if descent.removed { // TLS 1.2's ticket is for the same master secret
 		return deadHandle()
 	}
 	if c.keyring != nil {
@@ -51,9 +51,9 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 		s.end(why)
 	} else if held, err := tls.NewResumptionState(t[:], state); err == nil {
 		s.state.Store(held)
-		s.refs.Add(1) // the pool's
+		s.refs.Add(1) // the pool's; before it can be taken
 		c.pool.Put(key, cache.Item[*session]{Value: s, Size: s.footprint(), Expires: timeOf(s.expires)})
-		if c.closed.Load() {
+		if c.closed.Load() { // and close may have passed it by
 			c.end(s, closed)
 		}
 	}
@@ -61,8 +61,8 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	return t[:]
 }
 
-// sendAgain sends the ticket of a TLS 1.2 session that has just been resumed: it
-// is the same session, unless it was removed meanwhile. Many clients do not
+// sendAgain sends the ticket of a TLS 1.2 session that has just been resumed:
+// it is the same session, unless it was removed meanwhile. Many clients do not
 // notice what comes with a resumed TLS 1.2 connection.
 func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
 	s, ok := c.pool.Newest(key, (*session).retain)
@@ -75,7 +75,7 @@ func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
 }
 
 // newServed makes a session of a ticket and its state, with one reference, the
-// caller's.
+// caller's. It does not count it: a store may refuse it yet.
 func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
 	s.name(t)
@@ -103,7 +103,9 @@ func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionStat
 	return info
 }
 
-// bare is a session of which nothing is known yet.
+// bare is a session of which nothing is known yet. It is one allocation of
+// three things that always go together here, where a client's session seldom
+// has words.
 func (c *serverCore) bare(name string, version uint16, v verdict) *session {
 	both := new(struct {
 		session
@@ -119,7 +121,9 @@ func (c *serverCore) bare(name string, version uint16, v verdict) *session {
 	return s
 }
 
-// unresumable is why a session can never be resumed, or none.
+// unresumable is why a session can never be resumed, or none: crypto/tls would
+// decline it each time, or it is past its time when it begins, as one is that
+// is sent at the end of a chain.
 func (s *session) unresumable(now time.Time) verdict {
 	if s.reusable() && s.flags&extendedMasterSecret == 0 {
 		return noMasterSecret // RFC 7627, Section 5.3; rule N21
@@ -133,7 +137,8 @@ func describe(info *ticket.Info, cs *tls.ConnectionState, l *serverLink) {
 	info.Endpoint, info.ClientLeaf = l.endpoint(), clientLeaf(cs)
 }
 
-// clientLeaf names the client's certificate.
+// clientLeaf names the client's certificate, by its SHA-256 in hex: so that one
+// revoked can be looked for in Info without keeping the certificate.
 func clientLeaf(cs *tls.ConnectionState) string {
 	if len(cs.PeerCertificates) == 0 {
 		return ""
@@ -162,7 +167,8 @@ func (s *session) setExpiry(info ticket.Info, lifetime time.Duration) {
 }
 
 // sent tells of a session whose ticket is about to be sent. The caller holds a
-// reference.
+// reference. The end of one that can never be resumed is told behind that, and
+// so is an end by NewSession itself.
 func (c *serverCore) sent(l *serverLink, s *session) {
 	l.send(s)
 	defer func() { // also when a callback panics
@@ -174,7 +180,9 @@ func (c *serverCore) sent(l *serverLink, s *session) {
 }
 
 // unwrap is UnwrapSession: it takes the session of a ticket out, or returns nil
-// for a full handshake.
+// for a full handshake. It comes before crypto/tls checks the binder: who
+// presents a ticket that he saw on the wire uses it up, and that is all he can
+// do with it.
 func (v *serverView) unwrap(l *serverLink, identity []byte, cs *tls.ConnectionState) *tls.SessionState {
 	c := v.core
 	if len(identity) == 0 || c.closed.Load() { // TLS 1.2 asks without a ticket, too
@@ -194,6 +202,10 @@ func (v *serverView) unwrap(l *serverLink, identity []byte, cs *tls.ConnectionSt
 
 // find looks a ticket up, at most one for each connection that is known. It
 // returns the session with a reference, or the reason why there is none.
+//
+// What can be told without a look-up is told first, and does not count as one:
+// a ticket of another length, and a handle that was not made here. Memory comes
+// before the store, since a session that the store did not take is there.
 func (v *serverView) find(l *serverLink, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
 	c := v.core
 	if c.keyring != nil {
@@ -236,6 +248,9 @@ const (
 // take takes a session out of memory. Of all who present its ticket one has it:
 // the pool gives it out once, and its verdict changes once. A TLS 1.2 session
 // stays, and each has a copy (rule T8).
+//
+// The state is read before the verdict ends it, under the shard's lock: the end
+// lets go of it.
 func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.SessionState, missing string) {
 	missing = missGone
 	item, ok := c.pool.Take(key, now, func(s *session) cache.Verdict {
@@ -270,7 +285,8 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 	return s, state, ""
 }
 
-// missed counts and tells that a ticket was presented for nothing.
+// missed counts and tells that a ticket was presented for nothing. Strangers'
+// are counted apart: they are no sessions that this cache ever had.
 func (c *serverCore) missed(l *serverLink, cs *tls.ConnectionState, reason string) {
 	l.miss(reason)
 	if reason == missStranger {
