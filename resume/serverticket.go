@@ -137,8 +137,8 @@ func describe(info *ticket.Info, cs *tls.ConnectionState, l *serverLink) {
 	info.Endpoint, info.ClientLeaf = l.endpoint(), clientLeaf(cs)
 }
 
-// clientLeaf names the client's certificate, by its SHA-256 in hex: so that one
-// revoked can be looked for in Info without keeping the certificate.
+// clientLeaf names the client's certificate. Its hash is as good to look for in
+// Info, or to tell chains apart, and keeps no certificate alive.
 func clientLeaf(cs *tls.ConnectionState) string {
 	if len(cs.PeerCertificates) == 0 {
 		return ""
