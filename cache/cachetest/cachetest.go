@@ -11,6 +11,12 @@
 // again, and its bound. A store that is a [cache.Lister] is tested as one. The
 // suite keeps at most 32 entries under a key, injects no clock and waits some
 // milliseconds where something must expire.
+//
+// Each law is a subtest named by what it says, so that the list of those that
+// fail reads as what the store does wrong. The suite itself is tested on stores
+// that are each wrong in one way. It cannot make a store fail: what the
+// contract says of errors, of contexts that end during a call and of processes
+// that die is the store's own to test.
 package cachetest
 
 import (
@@ -41,7 +47,8 @@ type Options struct {
 	MaxPerKey int
 }
 
-// Run is TestStore with options.
+// Run is TestStore with options. Laws whose option is not set are skipped, and
+// say so, rather than pass.
 func Run(t *testing.T, opts Options) {
 	t.Helper()
 	for _, law := range laws {
@@ -56,13 +63,18 @@ func Run(t *testing.T, opts Options) {
 	}
 }
 
-// A law is one sentence of the contract.
+// A law is one sentence of the contract, which its comment quotes with the name
+// of the paragraph or method of cache.Store where it stands. Each makes a store
+// of its own, so that none depends on what another has left, or on the order in
+// which they run.
 type law struct {
 	name  string
 	holds func(*check)
 }
 
+// laws are all of them, from what every store does to what some do.
 var laws = []law{
+	// One caller at a time (order.go).
 	{"NothingIsAMiss", nothingIsAMiss},
 	{"TakeReturnsWhatWasPut", takeReturnsWhatWasPut},
 	{"LastPutComesFirst", lastPutComesFirst},
@@ -78,23 +90,27 @@ var laws = []law{
 	{"DoneContextChangesNothing", doneContextChangesNothing},
 	{"MaxPerKeyDropsTheOldest", maxPerKeyDropsTheOldest},
 
+	// Time (expiry.go).
 	{"ExpiredIsNotThere", expiredIsNotThere},
 	{"ExpiryComesWhileStored", expiryComesWhileStored},
 	{"ExpiredHidesNothing", expiredHidesNothing},
 	{"PutOfExpiredReplaces", putOfExpiredReplaces},
 	{"ExpiresIsKeptToTheMillisecond", expiresIsKeptToTheMillisecond},
 
+	// Bytes (bytes.go).
 	{"KeysOfAnyBytesStayApart", keysOfAnyBytesStayApart},
 	{"IDsOfAnyBytesStayApart", idsOfAnyBytesStayApart},
 	{"KeyAndIDDoNotRunTogether", keyAndIDDoNotRunTogether},
 	{"ValuesOfAnyBytesComeBack", valuesOfAnyBytesComeBack},
 
+	// At most once (concurrent.go).
 	{"EachEntryIsTakenOnce", eachEntryIsTakenOnce},
 	{"EachEntryIsDeletedOnce", eachEntryIsDeletedOnce},
 	{"EachEntryIsTakenOrDeleted", eachEntryIsTakenOrDeleted},
 	{"PutsAmongTakesLoseNothing", putsAmongTakesLoseNothing},
 	{"ReplacedAmongTakesComesOnce", replacedAmongTakesComesOnce},
 
+	// What not every store has (optional.go).
 	{"ReopenedKeepsEntriesAndOrder", reopenedKeepsEntriesAndOrder},
 	{"ReopenedSharesAtMostOnce", reopenedSharesAtMostOnce},
 
