@@ -58,8 +58,8 @@ func idsOfAnyBytesStayApart(c *check) {
 				c.put(s, "k", sample(id))
 			}
 			c.holds(s, "k", backwards(ids)...)
-			// Again, all with one Put, and found by Delete, which is the only
-			// one that looks for an ID rather than for the newest.
+			// Again, all with one Put, and found by Delete, which looks for
+			// an ID and not for the newest.
 			c.put(s, "k", samples(ids...)...)
 			for _, id := range ids {
 				if !c.delete(s, "k", id) {

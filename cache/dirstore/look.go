@@ -69,13 +69,15 @@ func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, 
 }
 
 // hides reports whether there may be an entry in a file that load could not
-// read. Whoever lists entries to delete them must hear of it.
+// read. Whoever lists entries to delete them (resume's Scope.Clear) must hear
+// of it. What is foreign, damaged or gone is no entry for anybody.
 func hides(err error) bool {
 	return err != errForeign && err != errDamaged && !errors.Is(err, fs.ErrNotExist)
 }
 
 // eachFolder lists one key's directory after the other until visit says false.
-// One that cannot be listed is an error at the end and hides no other.
+// One that cannot be listed is an error at the end and hides no other. One that
+// has gone since was empty, or somebody else's Clear was there.
 func (s *Store) eachFolder(ctx context.Context, visit func(*folder) bool) error {
 	names, err := s.keyDirs(-1)
 	if err != nil {
@@ -124,6 +126,7 @@ func (s *Store) keyDirs(limit int) (names []string, err error) {
 	return names, err
 }
 
+// readNames is Readdirnames, for which nothing more to read is an error.
 func readNames(d *os.File, limit int) ([]string, error) {
 	names, err := d.Readdirnames(limit)
 	if err == io.EOF { // with a limit, if there is none

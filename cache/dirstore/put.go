@@ -20,7 +20,8 @@ func (s *Store) Put(ctx context.Context, key string, entries ...cache.Entry) err
 
 // put writes the new files before it removes what they replace and what is
 // above a bound: if the process dies in between there is one entry too many,
-// which the next call that meets it removes, and not one too few.
+// which the next call that meets it removes, and not one too few. An error
+// after which all that it wrote is removed again wraps cache.ErrNotStored.
 func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return notStored(err)
@@ -54,11 +55,14 @@ func notStored(err error) error { return notStoredError{err} }
 
 type notStoredError struct{ error }
 
+// Is and Unwrap let errors.Is find both: what it means, and why it is so.
 func (e notStoredError) Is(target error) bool { return target == cache.ErrNotStored }
 func (e notStoredError) Unwrap() error        { return e.error }
 
 // takeBack removes what a Put that failed has written, and reports whether
-// nobody else was faster.
+// nobody else was faster: only then is it certain that none of it is, or was,
+// another's. A file whose rename has failed, and is not there, may be there yet
+// over a network.
 func (s *Store) takeBack(f *folder, before int) bool {
 	if len(f.files) == before {
 		return true
@@ -71,6 +75,7 @@ func (s *Store) takeBack(f *folder, before int) bool {
 	return all && s.syncDir(f.path) == nil
 }
 
+// fits refuses what load would not read again.
 func (s *Store) fits(key string, entries []cache.Entry) error {
 	for _, e := range entries {
 		if len(key)+len(e.ID) > maxNames {
@@ -84,7 +89,9 @@ func (s *Store) fits(key string, entries []cache.Entry) error {
 }
 
 // plan says which entries are to be written, the oldest first, and which IDs
-// only lose what they have, because their last entry here has expired.
+// only lose what they have, because their last entry here has expired. What
+// would be removed at once, as it is replaced or above MaxPerKey, is not
+// written at all.
 func (s *Store) plan(entries []cache.Entry, now time.Time) (fresh []cache.Entry, gone []idName) {
 	seen := make(map[string]bool, len(entries))
 	for _, e := range slices.Backward(entries) {

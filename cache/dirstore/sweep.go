@@ -26,6 +26,8 @@ func (s *Store) Clear(ctx context.Context) error {
 	return fail("clear", s.clear(ctx))
 }
 
+// clear goes on after an error: what can be removed is, and the caller hears
+// that something may be left.
 func (s *Store) clear(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -38,6 +40,9 @@ func (s *Store) clear(ctx context.Context) error {
 	return cmp.Or(failed, err)
 }
 
+// clearFolder removes temporary files as well, whatever their age: a Put that
+// is writing one fails, or begins again, and what is put while Clear runs may
+// stay.
 func (s *Store) clearFolder(f *folder) (failed error) {
 	for _, n := range f.files {
 		failed = cmp.Or(failed, s.drop(f, n, &s.counts.deleted))
@@ -52,6 +57,8 @@ func (s *Store) clearFolder(f *folder) (failed error) {
 	return failed
 }
 
+// sweep goes by names alone, and evicts after all have been seen: which are the
+// oldest of all keys shows only then.
 func (s *Store) sweep(ctx context.Context, now time.Time) (removed int, err error) {
 	var all []placed
 	err = s.eachFolder(ctx, func(f *folder) bool {
@@ -71,7 +78,8 @@ type placed struct {
 	n fileName
 }
 
-// evict removes the oldest of all files above MaxEntries.
+// evict removes the oldest of all files above MaxEntries. Their order is that
+// of their sequences, and so of the clocks that wrote them.
 func (s *Store) evict(all []placed) (removed int) {
 	excess := len(all) - s.opts.MaxEntries
 	if excess <= 0 {
@@ -104,7 +112,9 @@ func (s *Store) sweepOnce(now time.Time) {
 }
 
 // sweepSome sweeps two keys of the first that the directory has: about 50 us.
-// It is what a program that is always short-lived contributes.
+// It is what a program that is always short-lived contributes. What is behind
+// the first is left to a census or to Sweep, since to list it all is what would
+// take long.
 func (s *Store) sweepSome(now time.Time) {
 	const among, some = 64, 2
 	names, err := s.keyDirs(among)

@@ -21,6 +21,9 @@ func (s *Store) Take(ctx context.Context, key string, max int) ([]cache.Entry, e
 	return taken, fail("take", err)
 }
 
+// take lists, takes, and lists again if all that it saw went to others. That is
+// bounded: who has lost so often reports a miss, which costs a handshake and
+// not more time than it had.
 func (s *Store) take(ctx context.Context, key string, max int, now time.Time) ([]cache.Entry, error) {
 	if max < 1 {
 		return nil, fmt.Errorf("at most %d entries make no sense", max)
@@ -76,7 +79,7 @@ func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, no
 			again = true
 		case takeErr == errSkipped:
 		case exhausted(takeErr):
-			i, err = 0, takeErr // the next would fail as well
+			i, err = 0, takeErr // the last: the next would fail as well
 		default:
 			err = takeErr
 		}
@@ -137,6 +140,7 @@ func (s *Store) Delete(ctx context.Context, key, id string) (bool, error) {
 	return was, fail("delete", err)
 }
 
+// delete looks for the newest of the ID: older ones are replaced, and go first.
 func (s *Store) delete(ctx context.Context, key string, id idName, now time.Time) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -158,7 +162,8 @@ func (s *Store) delete(ctx context.Context, key string, id idName, now time.Time
 }
 
 // deleteFile does not open the file. If it is damaged, whoever deletes it has
-// still kept everybody else from it.
+// still kept everybody else from it. The removal decides, as for Take; if it is
+// not known to be on disk, the caller does not have it.
 func (s *Store) deleteFile(f *folder, n fileName, now moment) (bool, error) {
 	if n.expired(now) {
 		return false, s.drop(f, n, &s.counts.expired)
