@@ -75,6 +75,8 @@ func (v *vault) share(key serverKey, seen *view) <-chan singleflight.Result {
 // is a failure, and nobody else need wait for it.
 func (v *vault) clock(key serverKey) (onTime func() bool) {
 	ended, late := false, false // both guarded by v.mu
+	// The timer and the end race for mu, and one of them decides: the timer
+	// that nobody need wait any more, or the end that it came in time.
 	timer := time.AfterFunc(takeDeadline, func() {
 		v.mu.Lock()
 		if late = !ended; late {
@@ -116,7 +118,10 @@ func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
 	for _, place := range v.sealed.places(key) {
-		for range maxRounds { // of entries that are of no use
+		// Expired or unreadable entries count for nothing, and good ones may
+		// lie below them. But one handshake is not to empty a store of what
+		// another process may be able to read.
+		for range maxRounds {
 			lacking := wanted - brought
 			if lacking <= 0 || ctx.Err() != nil || v.core.closed.Load() {
 				break
@@ -152,7 +157,7 @@ func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
 // that waits, or what the near tier lacks. More than TicketsPerServer would
 // push each other out of the pool.
 func (v *vault) batch(key serverKey) int {
-	lacking := 1
+	lacking := 1 // also for a prefetch, whose caller does not wait here yet
 	if v.near.size > 0 {
 		lacking = max(1, v.near.size-v.core.usable(key))
 	}

@@ -35,7 +35,7 @@ func readNow(conn net.Conn, b []byte) (n int, err error) {
 		for {
 			n, readErr = syscall.Read(int(fd), b)
 			if readErr != syscall.EINTR {
-				return true // whatever it was: do not wait
+				return true // whatever it was, EAGAIN as well: do not wait
 			}
 		}
 	})
@@ -46,7 +46,7 @@ func readNow(conn net.Conn, b []byte) (n int, err error) {
 		return 0, errPause
 	case readErr != nil:
 		return 0, readErr
-	case n == 0:
+	case n == 0: // the peer's end, without an error from the system
 		return 0, io.EOF
 	}
 	return n, nil

@@ -20,16 +20,23 @@ func (v *vault) reclaim(s *session) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
 	defer cancel()
+	// While it is being written it is in neither place. The writer leaves it
+	// stored, or live again, which the caller claims as ever.
 	if s.verdict.Load() == stowing && !v.awaitWriting(ctx, s.key) {
 		return false
 	}
+	// Of the callers in this process one asks: the others' compare-and-swap
+	// fails, and to them the session is leased. A suspended store is not asked,
+	// and keeps it.
 	where := s.filed.Load()
 	if where == nil || v.takes.isOpen(time.Now()) || !s.verdict.CompareAndSwap(stored, reclaiming) {
 		return false
 	}
 	s.retain() // for the call below, which may outlive this one
 	answer := make(chan bool, 1)
-	var left atomic.Bool // one of the two: the caller, or the answer was there first
+	// Who sets left is first, the caller who goes or the answer: the session is
+	// then the other's to see to, and never both's or nobody's.
+	var left atomic.Bool
 	go func() {
 		defer s.release()
 		got := v.askBack(s, *where)
@@ -47,7 +54,7 @@ func (v *vault) reclaim(s *session) bool {
 	case got := <-answer:
 		return got
 	case <-ctx.Done():
-		if left.Swap(true) {
+		if left.Swap(true) { // it came at the same moment, and is ours
 			return <-answer
 		}
 		v.failed(s.key, "slow", ctx.Err())
@@ -57,8 +64,7 @@ func (v *vault) reclaim(s *session) bool {
 
 // askBack is the store's answer to reclaim: the session is leased to us, or it
 // is not. After an error it is as it was, whether or not the store has deleted
-// it: if it has, the next to ask hears that the session is used. What has been
-// held against the session meanwhile counts now (see core.forfeit).
+// it: if it has, the next to ask hears that the session is used.
 func (v *vault) askBack(s *session, where filing) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
@@ -67,19 +73,20 @@ func (v *vault) askBack(s *session, where filing) bool {
 	case err != nil:
 		v.failed(s.key, "delete", err)
 		s.verdict.CompareAndSwap(reclaiming, stored)
+		// Its connection may have failed while it was in hand (core.forfeit).
 		if fate := s.fate.Load(); fate != none {
 			v.core.remove(s, fate)
 		}
 		return false
-	case !mine:
+	case !mine: // another process took it, or a bound of the store did
 		if s.end(used) {
 			v.core.depart(s)
 		}
 		return false
 	}
-	s.filed.Store(nil)
+	s.filed.Store(nil) // or the writer would pass over it when it comes back
 	if !s.verdict.CompareAndSwap(reclaiming, leased) {
-		return false
+		return false // ended meanwhile, by Remove or Clear; and gone from the store
 	}
 	v.core.ledger.move(s)
 	return true

@@ -114,7 +114,7 @@ func (s *SealedStore) entry(place string, of *session) (cache.Entry, error) {
 	if err != nil {
 		return cache.Entry{}, err
 	}
-	defer clear(plain)
+	defer clear(plain) // it has the secret
 	e := cache.Entry{ID: s.keys.ID(ticketBytes), Expires: timeOf(of.expires).Truncate(time.Millisecond)}
 	e.Value, err = s.keys.Seal(place, e.ID, e.Expires, plain)
 	return e, err

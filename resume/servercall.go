@@ -19,6 +19,7 @@ import (
 func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Context) ([]cache.Entry, error)) ([]cache.Entry, error) {
 	began := time.Now()
 	patience := l.patience()
+	// Not asked at all: no event, since the one that was too slow had one.
 	if patience <= 0 || began.UnixNano() < s.paused.Load() {
 		return nil, errStorePaused
 	}
@@ -33,8 +34,8 @@ func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Cont
 		entries []cache.Entry
 		err     error
 	}
-	answered := make(chan answer, 1)
-	go func() { // which the handshake may leave behind
+	answered := make(chan answer, 1) // with room, as nobody may be there to hear
+	go func() {                      // which the handshake may leave behind
 		defer func() { <-s.slots }()
 		entries, err := f(ctx)
 		answered <- answer{entries, err}
@@ -59,6 +60,7 @@ var errStorePaused = errors.New("resume: the store was too slow just now")
 func (s *serverStore) slow(l *serverLink, name string, began time.Time, err error) error {
 	now := time.Now()
 	l.wait(now.Sub(began))
+	// Several in a row: a single slow call is the network's, or this machine's.
 	if s.late.Add(1) >= maxLateCalls {
 		s.paused.Store(now.Add(storePause).UnixNano())
 	}

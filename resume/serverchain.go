@@ -68,7 +68,7 @@ func (c *chains) begin(key chainKey, d descent, now time.Time) {
 	for stale < len(c.open) && (now.Sub(c.open[stale].at) > openChainTime || len(c.open)-stale >= maxOpenChains) {
 		stale++
 	}
-	clear(c.open[:stale])
+	clear(c.open[:stale]) // what lies in front of a slice is kept alive
 	c.open = append(c.open[stale:], opened{key, d, now})
 }
 

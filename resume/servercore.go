@@ -71,8 +71,11 @@ func newServerCore(opts *ServerCache) *serverCore {
 		MaxBytes:  orDefault(opts.MaxBytes, defaultServerMaxBytes),
 		Dropped:   c.dropped,
 
-		ForgetEmpty: true, // a handle is used once
+		// A handle is used once, and has no place to come back to.
+		ForgetEmpty: true,
 	})
+	// Two secrets, so that the random part of a TLS 1.2 handle, which is a MAC
+	// by one and seen on the wire, tells nothing of a MAC by the other.
 	c.macs, c.names = newMACs(), newMACs()
 	c.store = newServerStore(c, opts.Store)
 	return c
@@ -110,7 +113,7 @@ func (c *serverCore) end(s *session, v verdict) bool {
 	if s.filed.Load() != nil {
 		return c.store.revoke(s, v)
 	}
-	if !s.end(v) {
+	if !s.end(v) { // taken, or ended by another
 		return false
 	}
 	c.pool.Remove(s.served().key, func(other *session) bool { return other == s })

@@ -101,7 +101,7 @@ func (l *serverLink) look() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer func() { l.looked = true }()
-	return !l.looked
+	return !l.looked // and from now on it has been
 }
 
 // miss notes why a ticket gave no session. Of several the first that was looked
@@ -154,7 +154,7 @@ func (v *serverView) descent(l *serverLink, cs *tls.ConnectionState, now time.Ti
 	if !cs.DidResume {
 		return descent{fullHandshake: now}
 	}
-	if l == nil {
+	if l == nil { // the certificate is that of the session, which crypto/tls hands on
 		return v.core.chains.end(chainKey{v, cs.ServerName, cs.Version, clientLeaf(cs)}, now)
 	}
 	l.mu.Lock()
@@ -208,6 +208,7 @@ func (l *serverLink) refused() {
 	if l == nil {
 		return
 	}
+	// Ended outside the lock, since that calls the user.
 	l.mu.Lock()
 	s := l.sent
 	ok := s != nil && !l.ended && s.retain()
@@ -215,7 +216,7 @@ func (l *serverLink) refused() {
 	switch {
 	case !ok:
 	case s.filed.Load() != nil:
-		go func() { // the store may take its time
+		go func() { // the store may take its time, and the handshake fails now
 			defer s.release()
 			l.core.end(s, handshakeError)
 		}()
@@ -241,7 +242,7 @@ func (l *serverLink) session() *session {
 		return nil
 	case l.facts.DidResume && l.used != nil:
 		return l.used
-	case l.own == nil && !l.ended:
+	case l.own == nil && !l.ended: // for the first who asks
 		l.own = l.core.pendingOf(l)
 	}
 	return l.own

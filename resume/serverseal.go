@@ -72,13 +72,13 @@ func (c *serverCore) seal(context []byte, state *tls.SessionState, s *session, n
 		return nil, handshakeError
 	}
 	defer clear(plain)
-	expires := timeOf(s.expires).Truncate(time.Millisecond)
+	expires := timeOf(s.expires).Truncate(time.Millisecond) // as the ticket has it
 	sealed, err := c.keyring.Seal(string(context), "", expires, plain)
 	if err != nil {
 		return nil, handshakeError
 	}
 	t := append(binary.BigEndian.AppendUint64(nil, uint64(expires.UnixMilli())), sealed...)
-	if len(t) > maxTicketSize {
+	if len(t) > maxTicketSize { // a long client chain: the hello would break
 		return nil, tooLarge
 	}
 	return t, none
@@ -106,7 +106,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 	s := c.revived(record, cs)
 	s.served().free = true
 	s.rename(identity, record.State)
-	if why := s.lapsed(now); why != none {
+	if why := s.lapsed(now); why != none { // in no books: it has no end to tell of
 		s.release()
 		return nil, nil, why.reason()
 	}

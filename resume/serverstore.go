@@ -83,7 +83,7 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 	s.name(t, cs, state)
 	checks, places := s.handleNames(context, t[:handleRandom])
 	if len(checks) == 0 {
-		return nil, false // an empty ring
+		return nil, false // an empty ring, or one that was emptied just now
 	}
 	copy(t[handleRandom:], checks[0])
 	if d.stored { // TLS 1.2: it was put back when it was taken, and this is its ticket
@@ -91,13 +91,15 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 	}
 	of := s.core.newServed(t[:], state, cs, d, l, now)
 	defer of.release()
-	if of.unresumable(now) != none {
+	if of.unresumable(now) != none { // told of by the way through memory
 		return nil, false
 	}
 	where, err := s.put(l, places[0], t[:], state, of)
 	if err != nil {
 		return nil, false
 	}
+	// Not a compare-and-swap: nobody knows it yet. In the books it is one that
+	// was captured and has moved, so that they balance.
 	of.filed.Store(where)
 	of.verdict.Store(stored)
 	s.core.books.ledger.capture(of)
@@ -157,10 +159,12 @@ func (s *serverStore) take(l *serverLink, place string, stays bool, identity []b
 	switch {
 	case errors.Is(err, cache.ErrMiss):
 		return nil, nil, missGone
-	case err != nil:
+	case err != nil: // told by call, or not worth telling again
 		return nil, nil, "store"
 	}
 	c := s.core
+	// The seal ties the record to the place, and the place to random and
+	// context; the ticket in it ties it to the check as well.
 	record, err := s.sealed.open(place, e)
 	if err != nil || !hmac.Equal(record.Ticket, identity) {
 		c.count(&c.books.ledger.unreadable)
@@ -177,12 +181,12 @@ func (s *serverStore) take(l *serverLink, place string, stays bool, identity []b
 		c.books.depart(of)
 		of.release()
 		return nil, nil, why.reason()
-	case stays:
+	case stays: // so that Remove finds it
 		of.filed.Store(&filing{place, e.ID})
 		of.verdict.Store(stored)
 		c.books.ledger.move(of)
 		c.count(&c.books.ledger.shared)
-	default:
+	default: // before crypto/tls has said whether it wants it: it is gone anyway
 		of.end(used)
 		c.books.depart(of)
 	}
@@ -196,12 +200,12 @@ func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string
 	take := func() (any, error) {
 		entries, err := s.call(l, name, "take", func(ctx context.Context) ([]cache.Entry, error) {
 			entries, err := s.sealed.store.Take(ctx, place, 1)
-			if err == nil && stays {
+			if err == nil && stays { // in the same slot, and the same patience
 				err = s.sealed.store.Put(ctx, place, entries...)
 			}
 			return entries, err
 		})
-		if err == nil && len(entries) == 0 {
+		if err == nil && len(entries) == 0 { // against the contract, but no reason to panic
 			err = cache.ErrMiss
 		}
 		return entries, err
@@ -235,7 +239,7 @@ func (s *serverStore) revoke(of *session, v verdict) bool {
 		of.verdict.CompareAndSwap(reclaiming, stored)
 		return false
 	}
-	if !mine {
+	if !mine { // another server was faster, or it has expired there
 		v = used
 	}
 	if !of.end(v) {
@@ -247,6 +251,8 @@ func (s *serverStore) revoke(of *session, v verdict) bool {
 
 // recordOf is a session as it is kept outside the process.
 func recordOf(t []byte, state *tls.SessionState, of *session) *ticket.Record {
+	// A copy: crypto/tls's own is not to carry our count. The slice is clipped,
+	// as what lies behind it may be another layer's.
 	kept := *state
 	kept.Extra = append(state.Extra[:len(state.Extra):len(state.Extra)], resumptionsExtra(of.info().Resumptions))
 	return of.record(t, &kept)

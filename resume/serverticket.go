@@ -24,6 +24,8 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	if c.closed.Load() {
 		return deadHandle()
 	}
+	// Also here: what is made where EarlyData is off does not accept 0-RTT where
+	// it is on.
 	state.EarlyData = state.EarlyData && c.earlyData
 	now := time.Now()
 	descent := v.descent(l, cs, now)
@@ -37,6 +39,7 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 		if t, ok := c.store.send(l, v.context(cs), cs, state, descent, now); ok {
 			return t
 		}
+		// Here, then, under another handle: this server can still resume it.
 	}
 	var t handle
 	key := v.fill(&t, cs, state)
@@ -48,7 +51,7 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	s.served().key = key
 	c.books.ledger.capture(s)
 	if why := s.unresumable(now); why != none {
-		s.end(why)
+		s.end(why) // it is sent all the same: crypto/tls wants a ticket
 	} else if held, err := tls.NewResumptionState(t[:], state); err == nil {
 		s.state.Store(held)
 		s.refs.Add(1) // the pool's; before it can be taken
@@ -90,6 +93,7 @@ func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.Connec
 // connection says it, too, and it costs less to ask that: all but the secret
 // has a fixed length (rule T9).
 func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) (info ticket.Info) {
+	// What may be longer than usual, or says more than the connection does.
 	if s.reusable() || len(cs.PeerCertificates) > 0 || len(state.Extra) > 0 || state.EarlyData {
 		inspect(&info, t, state, cs.Version)
 		return info
@@ -99,6 +103,10 @@ func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionStat
 		secret = sha512.Size384
 	}
 	info.Version, info.CipherSuite = cs.Version, cs.CipherSuite
+	// Version, type, suite, time; the secret and its length; no Extra; two
+	// flags; no certificates and no chains.
+	// TestSessionsAreKnownAsInspectKnowsThem tells if a Go release changes
+	// that.
 	info.Size = len(t) + 2 + 1 + 2 + 8 + 1 + secret + 3 + 1 + 1 + 3 + 3
 	return info
 }
@@ -156,6 +164,8 @@ func (s *session) setExpiry(info ticket.Info, lifetime time.Duration) {
 		lifetime, maxChain = min(lifetime, maxSessionAge), maxSessionAge
 	}
 	over := overLifetime
+	// Round(0) takes the monotonic clock off: an expiry is a date, which other
+	// servers read.
 	info.Expires = info.Received.Round(0).Add(lifetime)
 	if end := info.FullHandshake.Round(0).Add(maxChain); end.Before(info.Expires) {
 		info.Expires, over = end, overChainAge
@@ -195,7 +205,7 @@ func (v *serverView) unwrap(l *serverLink, identity []byte, cs *tls.ConnectionSt
 		return nil
 	}
 	defer s.release()
-	state.EarlyData = state.EarlyData && c.earlyData
+	state.EarlyData = state.EarlyData && c.earlyData // whoever made it
 	v.resume(l, cs, s, now)
 	return state
 }
@@ -233,6 +243,8 @@ func (v *serverView) find(l *serverLink, identity []byte, cs *tls.ConnectionStat
 	case !l.look():
 		return nil, nil, missOneOnly
 	}
+	// One under an older key is used up, and its successor is sent under the
+	// first: in the end nothing is left of a key that is to be dropped.
 	stays := current && cs.Version < tls.VersionTLS13
 	return c.store.take(l, place, stays, identity, cs, now)
 }
@@ -254,6 +266,8 @@ const (
 func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.SessionState, missing string) {
 	missing = missGone
 	item, ok := c.pool.Take(key, now, func(s *session) cache.Verdict {
+		// Other limits are the pool's to watch: it drops what has expired
+		// before it asks. A clock that was set back is not one of them.
 		if why := s.lapsed(now); why == clockBack {
 			missing = why.reason()
 			return cache.Skip
@@ -267,7 +281,7 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 			s.refs.Add(1) // ours, beside the pool's
 			return cache.Share
 		}
-		if !s.end(used) {
+		if !s.end(used) { // Remove was faster
 			return cache.Drop
 		}
 		return cache.Take
@@ -278,7 +292,7 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 	s = item.Value // with the pool's reference, or one more
 	if s.reusable() {
 		c.count(&c.books.ledger.shared)
-		own := *state
+		own := *state // shallow: crypto/tls only reads what it points to
 		return s, &own, ""
 	}
 	c.books.depart(s)

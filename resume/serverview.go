@@ -96,6 +96,8 @@ func (c *serverCore) newView(config *tls.Config) *serverView {
 // configuration demanded.
 func (c *serverCore) policy(config *tls.Config) [16]byte {
 	seen, own := []byte{byte(config.ClientAuth), 0}, []byte(nil)
+	// Without client certificates there is nothing that a client could have
+	// been asked, and sessions of all configurations are alike.
 	if config.ClientAuth != tls.NoClientCert {
 		if config.VerifyPeerCertificate != nil {
 			seen[1] = 1
@@ -119,6 +121,8 @@ func (v *serverView) config(l *serverLink) *tls.Config {
 		return v.unwrap(l, identity, &cs), nil // never an error (rule T18)
 	}
 	config.VerifyConnection = func(cs tls.ConnectionState) error { return v.verified(l, &cs) }
+	// Only if the user has one: with it crypto/tls passes over the certificates
+	// and protocols that others may add to a clone of ours.
 	if v.getConfig != nil {
 		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			return v.forClient(hello, l)
@@ -185,8 +189,8 @@ func (m *serverViews) ofMade(config *tls.Config) *serverView {
 	return m.made[weak.Make(config)]
 }
 
-// noteMade does not keep the configuration alive: it is the user's, who may make
-// one for each connection.
+// noteMade does not keep the configuration alive: it is the user's, who may
+// make one for each connection.
 func (m *serverViews) noteMade(config *tls.Config, v *serverView) {
 	at := weak.Make(config)
 	runtime.AddCleanup(config, m.forget, at)

@@ -32,7 +32,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 		}
 		return nil
 	}
-	defer v.begin(key)()
+	defer v.begin(key)() // and its end, when all that follows is settled
 	var sessions []*session
 	var entries []cache.Entry
 	var failed error
@@ -44,7 +44,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 			continue // there already, taken, pushed out or ended
 		}
 		e, err := v.sealed.entry(place, s)
-		if err != nil {
+		if err != nil { // it has just ended, or crypto/tls cannot encode it
 			v.unstow(s)
 			failed = errors.Join(failed, err)
 			continue
@@ -64,7 +64,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 		switch {
 		case err == nil:
 			v.stowed(s, where)
-		case errors.Is(err, cache.ErrNotStored):
+		case errors.Is(err, cache.ErrNotStored): // for certain
 			v.unstow(s)
 		default:
 			v.salvage(s, where)
@@ -89,9 +89,10 @@ func (v *vault) salvage(s *session, where filing) {
 	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
 	defer cancel()
 	if mine, err := v.sealed.store.Delete(ctx, where.key, where.id); mine && err == nil {
-		v.unstow(s)
+		v.unstow(s) // it was there, and nobody else can have it now
 		return
 	}
+	// Not there: taken before we asked, or on its way there still.
 	v.finish(s, failedStore)
 }
 
@@ -144,7 +145,7 @@ func (v *vault) stowed(s *session, where filing) {
 		v.finish(s, cleared)
 	}
 	switch {
-	case s.reusable() && s.verdict.Load().open():
+	case s.reusable() && s.verdict.Load().open(): // in both places from now on
 	case !s.reusable() && (s.verdict.CompareAndSwap(stowing, stored) || s.verdict.CompareAndSwap(stowingEvicted, stored)):
 		v.core.ledger.move(s)
 		v.core.withdraw(s)

@@ -31,7 +31,7 @@ func (v *vault) failed(key serverKey, reason string, err error) {
 // that calls Flush or Clear does. Each waits for the one before it, so that
 // events of the store come in order, and never two at a time.
 func (v *vault) tell(f func()) {
-	v.mu.Lock()
+	v.mu.Lock() // which is what puts them in order
 	defer v.mu.Unlock()
 	before, done := v.told, make(chan struct{})
 	v.told = done

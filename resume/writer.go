@@ -32,7 +32,7 @@ func (v *vault) enqueue(limit int, jobs ...job) bool {
 		return false
 	}
 	v.queue = append(v.queue, jobs...)
-	if !v.running {
+	if !v.running { // the first job ever
 		v.running = true
 		go v.write()
 	}
@@ -54,6 +54,8 @@ func (v *vault) next() (jobs []job, listeners []*flushing) {
 	for len(v.queue) == 0 && !v.closed {
 		v.more.Wait()
 	}
+	// One call for as many as belong together: with a store across a network a
+	// burst of tickets of one server costs one round trip.
 	n := min(1, len(v.queue))
 	for n > 0 && n < min(len(v.queue), maxBatch) && v.queue[n].goesWith(v.queue[0]) {
 		n++
@@ -86,11 +88,13 @@ func (v *vault) write() {
 		case first.flush != nil:
 			v.unlisten(first.flush)
 			first.flush.done <- first.flush.err
-		case first.drop != nil:
+		case first.drop != nil: // the filing says where, and no longer whose
 			err = v.drop(serverKey{}, *first.drop)
 		default:
 			err = v.put(jobs, len(listeners) > 0)
 		}
+		// Those who began to flush while this ran wait for what is in the queue
+		// behind it, and do not hear of it.
 		for _, f := range listeners {
 			f.err = errors.Join(f.err, err)
 		}
@@ -166,9 +170,9 @@ func (v *vault) close(ctx context.Context) error {
 	v.closed = true
 	idle := !v.running
 	v.mu.Unlock()
-	v.more.Signal()
+	v.more.Signal() // to the writer, the only one who waits for it
 	if idle {
-		return err
+		return err // nobody will ever close stopped
 	}
 	select {
 	case <-v.stopped:
