@@ -131,9 +131,9 @@ func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
 				v.failed(key, "take", err)
 				failed = err
 			}
-			// What the writer is putting may be among them, and have ended
-			// since: as soon as it hears from the store, it dooms that.
-			if len(entries) > 0 && !v.awaitWriting(ctx, key) {
+			// What the writer is putting may have ended since: as soon as it
+			// hears from the store, it dooms that.
+			if v.isPutting(entries) && !v.awaitWriting(ctx, key) {
 				for _, e := range slices.Backward(entries) {
 					v.returnEntry(place, e)
 				}

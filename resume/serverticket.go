@@ -24,8 +24,8 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	if c.closed.Load() {
 		return deadHandle()
 	}
-	// Also here: what is made where EarlyData is off does not accept 0-RTT where
-	// it is on.
+	// Also here: what is made where EarlyData is off does not accept 0-RTT
+	// where it is on.
 	state.EarlyData = state.EarlyData && c.earlyData
 	now := time.Now()
 	descent := v.descent(l, cs, now)

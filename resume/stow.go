@@ -3,6 +3,7 @@ package resume
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
@@ -55,6 +56,7 @@ func (v *vault) put(jobs []job, urged bool) error {
 	if len(entries) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 		defer cancel()
+		v.calls(entries)
 		v.puts.allows(time.Now()) // a trial, if it was suspended; urged or not
 		err = v.sealed.store.Put(ctx, place, entries...)
 		v.judge(&v.puts, key, "put", err)
@@ -116,8 +118,28 @@ func (v *vault) begin(key serverKey) (end func()) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		close(v.written)
-		v.written = nil
+		v.written, v.putting = nil, nil
 	}
+}
+
+// calls notes what the store is about to be called with: from now on others may
+// find it there.
+func (v *vault) calls(entries []cache.Entry) {
+	putting := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		putting[e.ID] = true
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.putting = putting
+}
+
+// isPutting reports whether any of these entries is in the writer's hands: it
+// does not know yet that the store has it.
+func (v *vault) isPutting(entries []cache.Entry) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.ContainsFunc(entries, func(e cache.Entry) bool { return v.putting[e.ID] })
 }
 
 // unstow leaves a session where it was: in the pool. If a bound has pushed it

@@ -59,3 +59,25 @@ func TestSessionThatEndsWhileItIsWrittenIsNotFetched(t *testing.T) {
 		})
 	}
 }
+
+// What others have put is not held up by what is being written here, which would
+// look as if the store were slow.
+func TestFetchWaitsForNoOtherWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		a, b := f.cache(t), f.cache(t)
+		p.stock(t, a.Scope("tenant"), 1)
+		flush(t, a)
+		f.shelf.slow("put", time.Second)
+		conn := b.Scope("tenant").NewConn(p.serve(), p.client)
+		conn.warming = true // or it would fetch
+		require.NoError(t, conn.Handshake())
+		exchange(t, conn)
+		synctest.Wait() // the writer has called the store
+		began := time.Now()
+		fetched := <-b.core().vault.share(conn.key(), conn.view)
+		require.Equal(t, 1, fetched.Val)
+		require.Zero(t, time.Since(began))
+		conn.Close()
+	})
+}

@@ -41,6 +41,7 @@ type vault struct {
 	stopped chan struct{}      // closed when the writer has ended
 	writing serverKey          // what the writer has claimed sessions of
 	written chan struct{}      // closed when they are written; nil: none are
+	putting map[string]bool    // their IDs, once the store is called
 	told    chan struct{}      // closed when the user was told of all so far
 	waiting map[serverKey]int  // callers who need a session, by key
 	late    map[serverKey]bool // its fetch is not worth waiting for any more
