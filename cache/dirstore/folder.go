@@ -48,7 +48,7 @@ func (s *Store) list(name string) (*folder, error) {
 		return nil, err
 	}
 	names, err := d.Readdirnames(-1)
-	d.Close()
+	d.Close() // nothing was written
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (s *Store) list(name string) (*folder, error) {
 			s.counts.foreign.Add(1)
 		}
 	}
-	slices.Sort(f.files)
+	slices.Sort(f.files) // names sort by sequence
 	return f, nil
 }
 
@@ -168,6 +168,7 @@ func (s *Store) dropReplaced(f *folder, i int) {
 // It opens nothing. A damaged file counts as what its name says: whether it is
 // good shows only when somebody is to have it.
 func (s *Store) trim(f *folder, gone []idName, now moment) (removed int) {
+	// The counter says why a file goes; nil: it stays.
 	why := make([]*atomic.Uint64, len(f.files))
 	seen := make(map[idName]bool, len(f.files))
 	kept := 0

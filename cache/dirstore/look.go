@@ -42,6 +42,8 @@ func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, 
 	var failed error
 	err := s.eachFolder(ctx, func(f *folder) bool {
 		seen := make(map[idName]bool, len(f.files))
+		// Of an ID the newest alone counts, also if it has expired: what is
+		// below it was replaced.
 		for _, n := range slices.Backward(f.files) {
 			if seen[n.id()] || n.expired(momentOf(now)) {
 				seen[n.id()] = true
@@ -95,7 +97,7 @@ func (s *Store) eachFolder(ctx context.Context, visit func(*folder) bool) error 
 				return nil
 			}
 		case exhausted(err):
-			return err
+			return err // the next would fail as well
 		case err != errForeign && !errors.Is(err, fs.ErrNotExist):
 			s.counts.unreadable.Add(1)
 			failed = cmp.Or(failed, err)

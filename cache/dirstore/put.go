@@ -33,7 +33,7 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now 
 	fresh, gone := s.plan(entries, now)
 	f, err := s.list(keyName(key))
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && len(fresh) == 0:
+	case errors.Is(err, fs.ErrNotExist) && len(fresh) == 0: // nothing to replace
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		f = &folder{name: keyName(key), path: s.keyDir(keyName(key))} // write makes it
@@ -45,6 +45,8 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now 
 	if err = s.writeAll(ctx, f, key, fresh, now); err != nil && s.takeBack(f, before) {
 		err = notStored(err)
 	}
+	// Also after an error, after which what the entries replace may be gone
+	// (cache.Store, Errors).
 	s.trim(f, gone, momentOf(now))
 	s.countPuts(ctx, len(fresh), now)
 	return err
@@ -69,7 +71,7 @@ func (s *Store) takeBack(f *folder, before int) bool {
 	}
 	all := true
 	for _, n := range f.files[before:] {
-		all = remove(f.file(string(n))) == nil && all
+		all = remove(f.file(string(n))) == nil && all // all are tried
 	}
 	f.files = f.files[:before]
 	return all && s.syncDir(f.path) == nil
@@ -94,6 +96,7 @@ func (s *Store) fits(key string, entries []cache.Entry) error {
 // written at all.
 func (s *Store) plan(entries []cache.Entry, now time.Time) (fresh []cache.Entry, gone []idName) {
 	seen := make(map[string]bool, len(entries))
+	// From the newest, which is what replacing and the bound go by.
 	for _, e := range slices.Backward(entries) {
 		switch {
 		case seen[e.ID]:
@@ -138,7 +141,7 @@ func (s *Store) writeAll(ctx context.Context, f *folder, key string, entries []c
 	}
 	for i, e := range entries {
 		if err := ctx.Err(); err != nil {
-			return err
+			return err // and what is written is taken back
 		}
 		name := newFileName(seq+uint64(i), millis(e.Expires), idNameOf(e.ID), rand.Uint32())
 		if err := s.write(f, name, encode(f.name, name, key, e)); err != nil {
@@ -146,7 +149,7 @@ func (s *Store) writeAll(ctx context.Context, f *folder, key string, entries []c
 		}
 		s.counts.put.Add(1)
 	}
-	return s.syncDir(f.path)
+	return s.syncDir(f.path) // once for all names
 }
 
 // write makes a file appear at once and complete, and adds it to f. It does so
@@ -160,7 +163,7 @@ func (s *Store) write(f *folder, name fileName, data []byte) error {
 		err = os.Rename(tmp, f.file(string(name)))
 	}
 	if err != nil {
-		os.Remove(tmp)
+		os.Remove(tmp) // if that fails, too, a Sweep finds it stale
 	}
 	return err
 }

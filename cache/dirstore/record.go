@@ -72,6 +72,7 @@ func decode(dir string, name fileName, b []byte) (key string, e cache.Entry, err
 	}
 	key, rest = string(rest[:keyLen]), rest[keyLen:]
 	e.ID, e.Value = string(rest[:idLen]), rest[idLen:len(rest):len(rest)]
+	// As the name says, which the checksum covers, and without its limit.
 	if expires != 0 {
 		e.Expires = time.UnixMilli(expires)
 	}

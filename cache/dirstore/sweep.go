@@ -86,6 +86,7 @@ func (s *Store) evict(all []placed) (removed int) {
 		return 0
 	}
 	slices.SortFunc(all, func(a, b placed) int { return cmp.Compare(a.n, b.n) })
+	// One that another has dropped counts as well: it is one less.
 	for _, p := range all[:excess] {
 		if s.drop(p.f, p.n, &s.counts.evicted) == nil {
 			removed++
@@ -137,6 +138,7 @@ func (s *Store) countPuts(ctx context.Context, puts int, now time.Time) {
 	if puts == 0 || s.untilCensus.Add(-int64(puts)) > 0 {
 		return
 	}
+	// Before the census, so that Puts beside this one do not take it as well.
 	s.untilCensus.Store(s.censusEvery())
 	if err := s.census(ctx, now); err != nil {
 		s.untilCensus.Store(1)

@@ -64,8 +64,10 @@ func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, no
 		}
 		n := f.files[i]
 		if n == "" {
-			continue
+			continue // dropped below a newer one of its ID
 		}
+		// Before it goes itself: if this process dies in between, the older
+		// one is not left as the newest.
 		s.dropReplaced(f, i)
 		if n.expired(now) {
 			s.drop(f, n, &s.counts.expired)
@@ -87,6 +89,8 @@ func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, no
 	if len(taken) == 0 {
 		return nil, again, err
 	}
+	// With some in hand an error is passed over, also the context's: they are
+	// removed, and would be lost (cache.Store, Contexts).
 	s.counts.taken.Add(uint64(len(taken)))
 	if err := s.syncDir(f.path); err != nil {
 		return nil, false, err // a loss of power might bring them back
@@ -121,6 +125,7 @@ func (s *Store) takeFile(f *folder, n fileName, key string) (cache.Entry, error)
 		}
 		return cache.Entry{}, errSkipped
 	}
+	// This is the moment in which it becomes ours, or another's.
 	switch err := remove(f.file(string(n))); {
 	case err == nil:
 		return e, nil
