@@ -45,7 +45,10 @@ func (v *vault) put(jobs []job, urged bool) error {
 			continue // there already, taken, pushed out or ended
 		}
 		e, err := v.sealed.entry(place, s)
-		if err != nil { // it has just ended, or crypto/tls cannot encode it
+		if errors.Is(err, errEnded) { // just now, or TLS 1.2's in the queue
+			continue
+		}
+		if err != nil { // crypto/tls cannot encode it, or there is no key
 			v.unstow(s)
 			failed = errors.Join(failed, err)
 			continue

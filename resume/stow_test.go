@@ -2,6 +2,7 @@ package resume
 
 import (
 	"context"
+	"crypto/tls"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,4 +81,33 @@ func TestFetchWaitsForNoOtherWrite(t *testing.T) {
 		require.Zero(t, time.Since(began))
 		conn.Close()
 	})
+}
+
+// A session that ends while it waits to be written is none that the store lost.
+func TestSessionThatEndsInTheQueueIsNoFailure(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		synctest.Test(t, func(t *testing.T) {
+			p, f := newPeer(t), newFleet()
+			p.client.MaxVersion = version
+			f.shelf.slow("put", 10*time.Millisecond)
+			c := f.cache(t)
+			scope := c.Scope("tenant")
+			var conns []*Conn
+			for range 2 {
+				conn := scope.NewConn(p.serve(), p.client)
+				conn.warming = true
+				require.NoError(t, conn.Handshake())
+				exchange(t, conn)
+				conns = append(conns, conn)
+				synctest.Wait() // the writer has the first
+			}
+			require.True(t, c.Remove(conns[1].Get0Session()))
+			flush(t, c)
+			require.Empty(t, f.failures())
+			require.Equal(t, 1, f.shelf.size())
+			for _, conn := range conns {
+				conn.Close()
+			}
+		})
+	}
 }
