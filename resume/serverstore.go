@@ -213,7 +213,7 @@ func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string
 	var got any
 	var err error
 	if stays {
-		got, err, _ = s.shared.Do(place, take)
+		got, err = s.share(l, place, take)
 	} else {
 		got, err = take()
 	}
@@ -221,6 +221,20 @@ func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string
 		return cache.Entry{}, err
 	}
 	return got.([]cache.Entry)[0], nil
+}
+
+// share makes one call of those that want the same at the same time. Whoever
+// did not make it has waited for it all the same.
+func (s *serverStore) share(l *serverLink, place string, take func() (any, error)) (any, error) {
+	began, made := time.Now(), false
+	got, err, _ := s.shared.Do(place, func() (any, error) {
+		made = true
+		return take()
+	})
+	if !made {
+		l.wait(time.Since(began))
+	}
+	return got, err
 }
 
 // revoke deletes a session from the store, which then says whose it is: the
