@@ -35,15 +35,18 @@ func TestStore(t *testing.T, newStore func(t *testing.T) cache.Store) {
 
 // Options say how to test a store.
 type Options struct {
-	// New is what TestStore calls newStore.
+	// New is what TestStore calls newStore. It is called once for each law, in
+	// the law's own subtest, whose Cleanup ends the store.
 	New func(t *testing.T) cache.Store
 
 	// Reopen returns another store on what s has stored, as another process
-	// would open it, while s stays in use. Nil: not tested.
+	// would open it, while s stays in use: it must not close s, nor share
+	// memory with it that two processes would not share. Nil: not tested.
 	Reopen func(t *testing.T, s cache.Store) cache.Store
 
 	// MaxPerKey is how many entries the stores of New keep under a key, above
-	// which the oldest goes. 0: not tested.
+	// which the oldest goes. It is tested to be exact where one goroutine puts.
+	// Below 32 the other laws would fail. 0: not tested.
 	MaxPerKey int
 }
 
@@ -54,6 +57,7 @@ func Run(t *testing.T, opts Options) {
 	for _, law := range laws {
 		t.Run(law.name, func(t *testing.T) {
 			c := &check{TB: t, maxPerKey: opts.MaxPerKey}
+			// With the subtest's t: what New registers ends with the law.
 			c.newStore = func() cache.Store { return opts.New(t) }
 			if opts.Reopen != nil {
 				c.reopen = func(s cache.Store) cache.Store { return opts.Reopen(t, s) }

@@ -61,7 +61,7 @@ func together(n int, do func(i int)) {
 // takeInto is for goroutines, which must not end the test: it takes until there
 // is none and tallies.
 func (c *check) takeInto(t *tally, s cache.Store, key string, max int) {
-	for range enough {
+	for range enough { // a store that never removes would keep it here
 		entries, err := s.Take(background, key, max)
 		if err != nil {
 			if !errors.Is(err, cache.ErrMiss) {
@@ -76,7 +76,8 @@ func (c *check) takeInto(t *tally, s cache.Store, key string, max int) {
 }
 
 // rounds repeats a race, and takers is how many race: enough for a store that
-// looks and removes in two steps to be caught.
+// looks and removes in two steps to be caught. A race is a matter of luck, and
+// these make it unlikely to be missed; they cannot prove that there is none.
 const (
 	rounds = 20
 	takers = 8

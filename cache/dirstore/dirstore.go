@@ -90,6 +90,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dirstore: %w", err)
 	}
+	// A field rather than a question, so that tests can watch what is synced.
 	s := &Store{dir: dir, opts: opts}
 	if opts.Sync {
 		s.sync = syncDir
@@ -132,6 +133,8 @@ func (o *Options) fill() error {
 // it, and one finds it made. It is looked at by Lstat: of a symbolic link,
 // whoever can change it decides where the entries go.
 func (s *Store) prepare() error {
+	// Those above are made with the umask: they are not the store's, and are
+	// not looked at.
 	info, err := os.Lstat(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(filepath.Dir(s.dir), 0o700); err != nil {

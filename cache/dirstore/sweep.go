@@ -60,6 +60,7 @@ func (s *Store) clearFolder(f *folder) (failed error) {
 // sweep goes by names alone, and evicts after all have been seen: which are the
 // oldest of all keys shows only then.
 func (s *Store) sweep(ctx context.Context, now time.Time) (removed int, err error) {
+	// Names of all keys at once, since the oldest of all are looked for.
 	var all []placed
 	err = s.eachFolder(ctx, func(f *folder) bool {
 		removed += s.sweepFolder(f, now)
@@ -148,6 +149,8 @@ func (s *Store) countPuts(ctx context.Context, puts int, now time.Time) {
 // census sweeps, unless there are too few keys to exceed MaxEntries. Counting
 // keys is one listing; counting entries is one per key.
 func (s *Store) census(ctx context.Context, now time.Time) error {
+	// Other processes may have a larger MaxPerKey, and then more under a key
+	// than this reckons with: they count by their own.
 	names, err := s.keyDirs(-1)
 	if err != nil || int64(len(names))*int64(s.opts.MaxPerKey) <= int64(s.opts.MaxEntries) {
 		return err
