@@ -80,8 +80,8 @@ func newFileName(seq uint64, expires int64, id idName, nonce uint32) fileName {
 	return fileName(b.String())
 }
 
-// isFileName looks at form alone. The other methods cut at fixed places, and are
-// for names that have passed it.
+// isFileName looks at form alone. The other methods cut at fixed places, and
+// are for names that have passed it.
 func isFileName(s string) bool {
 	return len(s) == fileNameLen &&
 		s[expiryAt-1] == '-' && s[idAt-1] == '-' && s[nonceAt-1] == '-' &&

@@ -9,8 +9,8 @@ import "strings"
 //
 // What is in braces is the hash tag: it alone decides the slot of a cluster, so
 // that both names are in one. A tag must not be empty nor have a brace in it:
-// hence the equals sign, and the escapes. The namespace is escaped as well, or a
-// brace of its own would begin a tag in front of this one.
+// hence the equals sign, and the escapes. The namespace is escaped as well, or
+// a brace of its own would begin a tag in front of this one.
 const (
 	tagBegin      = ":{="
 	indexSuffix   = "}:ids"

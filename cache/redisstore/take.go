@@ -17,8 +17,9 @@ func (s *Store) Take(ctx context.Context, key string, max int) ([]cache.Entry, e
 	return entries, fail("take", err)
 }
 
-// take loses what the script removed if the call is given up on before its reply
-// is there. A record that no Put can have written is dropped: it is gone already.
+// take loses what the script removed if the call is given up on before its
+// reply is there. A record that no Put can have written is dropped: it is gone
+// already.
 func (s *Store) take(ctx context.Context, key string, max int) ([]cache.Entry, error) {
 	if max < 1 {
 		return nil, fmt.Errorf("at most %d entries are wanted", max)
