@@ -59,11 +59,12 @@ func (v *vault) fetch(ctx context.Context, key serverKey, seen *view, asked <-ch
 // allows is judged once: by the clock if it was late, and else here.
 func (v *vault) share(key serverKey, seen *view) <-chan singleflight.Result {
 	return v.fetches.DoChan(v.sealed.place(key), func() (any, error) {
-		if !v.takes.allows(time.Now()) {
+		birth, ok := v.enter(key)
+		if !ok || !v.takes.allows(time.Now()) {
 			return 0, nil
 		}
 		onTime := v.clock(key)
-		brought, err := v.bring(key, seen)
+		brought, err := v.bring(key, seen, birth)
 		if onTime() {
 			v.judge(&v.takes, key, "take", err)
 		}
@@ -112,9 +113,8 @@ func (v *vault) isWorthAsking(key serverKey) bool {
 // It looks in the places of all keys of the ring, the first first, so that a
 // rotation loses nothing (docs/decisions/0011). Whatever a Clear that comes
 // from now on was to clear is older than birth, and ends when it arrives.
-func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
+func (v *vault) bring(key serverKey, seen *view, birth uint64) (brought int, failed error) {
 	wanted := v.batch(key)
-	birth := v.core.epoch.Load()
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
 	for _, place := range v.sealed.places(key) {

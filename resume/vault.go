@@ -50,6 +50,10 @@ type vault struct {
 	// nobody here. Another process may have it as long as it is there, as it
 	// may have had it a moment before the session ended.
 	doomed map[filing]verdict
+
+	// clearing counts the Clears that are at the store, by domain; nil: of all.
+	// Nothing is fetched meanwhile.
+	clearing map[*domain]int
 }
 
 // newVault starts nothing: a program that keeps no session outside pays nothing
@@ -62,6 +66,7 @@ func newVault(c *core, sealed *SealedStore) *vault {
 		core: c, sealed: sealed,
 		stopped: make(chan struct{}), waiting: make(map[serverKey]int),
 		late: make(map[serverKey]bool), doomed: make(map[filing]verdict),
+		clearing: make(map[*domain]int),
 	}
 	v.more = sync.NewCond(&v.mu)
 	return v
@@ -127,6 +132,7 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 	if v == nil || d != nil && d.name == "" {
 		return nil
 	}
+	defer v.shut(d)()
 	v.await(ctx, func() []job { return nil })
 	var err error
 	if d == nil {
@@ -142,4 +148,39 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 		v.failed(key, "clear", err)
 	}
 	return err
+}
+
+// shut keeps fetches out of a domain, until the function it returns is called,
+// and outdates what those bring that are under way: the store is about to be
+// cleared, and what it hands out before it is must not come back.
+//
+// Either a fetch begins first, and its birth is before the new epoch, or it
+// finds the domain shut. The caller's epoch would not do for that: a fetch that
+// began since is not older.
+func (v *vault) shut(d *domain) (open func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.clearing[d]++
+	at := &v.core.clearedAt
+	if d != nil {
+		at = &d.clearedAt
+	}
+	now := v.core.epoch.Add(1)
+	for was := at.Load(); was < now && !at.CompareAndSwap(was, now); was = at.Load() {
+	}
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.clearing[d]--; v.clearing[d] == 0 {
+			delete(v.clearing, d)
+		}
+	}
+}
+
+// enter is the birth of what a fetch will bring, unless the domain is shut.
+func (v *vault) enter(key serverKey) (birth uint64, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ok = v.clearing[nil] == 0 && v.clearing[key.domain()] == 0
+	return v.core.epoch.Load(), ok
 }
