@@ -88,7 +88,10 @@ func (v *vault) put(jobs []job, urged bool) error {
 // stored.
 func (v *vault) salvage(s *session, where filing) {
 	if s.reusable() {
-		s.filed.Store(&where) // for whoever is to delete it
+		s.filed.Store(&where)         // for whoever is to delete it
+		if !s.verdict.Load().open() { // who was here before that
+			v.discard(s, where)
+		}
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
@@ -98,7 +101,18 @@ func (v *vault) salvage(s *session, where filing) {
 		return
 	}
 	// Not there: taken before we asked, or on its way there still.
-	v.finish(s, failedStore)
+	if v.finish(s, failedStore); s.verdict.Load() != failedStore {
+		v.discard(s, where) // it had ended before, and is to come back to nobody
+	}
+}
+
+// discard deletes a session that ended while it was being written: whoever
+// ended it did not know where it would be. A fetch may have it, and waits for
+// us.
+func (v *vault) discard(s *session, where filing) {
+	s.filed.Store(nil)
+	v.doom(where, s.verdict.Load())
+	v.drop(s.key, where)
 }
 
 // finish is core.remove for goroutines of the vault, which must not call the
@@ -176,9 +190,7 @@ func (v *vault) stowed(s *session, where filing) {
 		v.core.withdraw(s)
 	case s.verdict.Load() == closed: // by a Close that did not wait; it is stored all the same
 	default:
-		s.filed.Store(nil)
-		v.doom(where, s.verdict.Load()) // a fetch may have it, and waits for us
-		v.drop(s.key, where)
+		v.discard(s, where)
 		return
 	}
 	v.tellOf(SessionStored, s)

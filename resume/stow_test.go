@@ -3,6 +3,7 @@ package resume
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +109,32 @@ func TestSessionThatEndsInTheQueueIsNoFailure(t *testing.T) {
 			for _, conn := range conns {
 				conn.Close()
 			}
+		})
+	}
+}
+
+// The same when the store never says that it has the session.
+func TestSessionThatEndsWhileItsPutIsLostIsNotFetched(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		synctest.Test(t, func(t *testing.T) {
+			p, f := newPeer(t), newFleet()
+			p.client.MaxVersion = version
+			f.shelf.late = errors.New("the reply was lost")
+			f.shelf.slow("stored", time.Millisecond)
+			f.shelf.slow("delete", time.Minute) // longer than anybody waits
+			c := &ClientCache{Store: Seal(tardy{f.shelf}, f.keys)}
+			conn := c.Scope("tenant").NewConn(p.serve(), p.client)
+			require.NoError(t, conn.Handshake())
+			exchange(t, conn)
+			synctest.Wait()
+			require.Equal(t, 1, f.shelf.size())
+			require.True(t, c.Remove(conn.Get0Session()))
+			<-time.After(writeDeadline + time.Second)
+			require.Equal(t, 1, f.shelf.size(), "it is still there")
+			require.False(t, resumes(t, p, c.Scope("tenant")))
+			conn.Close()
+			c.Close()
+			<-time.After(time.Hour)
 		})
 	}
 }
