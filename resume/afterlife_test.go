@@ -43,12 +43,23 @@ func TestChaosBringsNothingBackThatHasEnded(t *testing.T) {
 			group.Wait()
 			a.cache.Close()
 			<-time.After(time.Hour) // whatever is under way
-			vault := a.cache.core().vault
-			require.Empty(t, vault.doomed)
-			require.Empty(t, vault.clearing)
+			checkForgotten(t, a.cache)
 			checkStats(t, a.cache)
 		})
 	}
+}
+
+// checkForgotten fails if anything is remembered of what is over.
+func checkForgotten(t testing.TB, c *ClientCache) {
+	t.Helper()
+	v := c.core().vault
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	require.Empty(t, v.doomed)
+	require.Empty(t, v.clearing)
+	require.Empty(t, v.waiting)
+	require.Empty(t, v.late)
+	require.Empty(t, v.putting)
 }
 
 type afterlife struct {
