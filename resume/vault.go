@@ -125,14 +125,15 @@ func (v *vault) forget(s *session) {
 }
 
 // clear clears the store of a scope, or of everything if d is nil. The caller
-// has cleared the pool: what is in the writer's hands comes first, or it would
-// be put behind the store's Clear. What that Flush complains of is no failure
-// to clear; if ctx ends, the store says so as well.
+// has cleared the pool.
 func (v *vault) clear(ctx context.Context, d *domain) error {
 	if v == nil || d != nil && d.name == "" {
 		return nil
 	}
 	defer v.shut(d)()
+	// What is in the writer's hands comes first, or it would be put behind the
+	// store's Clear. What that Flush complains of is no failure to clear, and if
+	// ctx ends, the store says so as well.
 	v.await(ctx, func() []job { return nil })
 	var err error
 	if d == nil {
@@ -152,11 +153,13 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 
 // shut keeps fetches out of a domain, until the function it returns is called,
 // and outdates what those bring that are under way: the store is about to be
-// cleared, and what it hands out before it is must not come back.
+// cleared, and what it hands out before it is must not come back. Handshakes
+// find nothing there meanwhile.
 //
 // Either a fetch begins first, and its birth is before the new epoch, or it
-// finds the domain shut. The caller's epoch would not do for that: a fetch that
-// began since is not older.
+// finds the domain shut. The epoch of core.clear would not do for that: a fetch
+// that began since is not older. What handshakes bring that began in between is
+// outdated as well, though nobody asked for that; it is a moment's.
 func (v *vault) shut(d *domain) (open func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
