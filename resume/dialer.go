@@ -81,13 +81,19 @@ var errNoScope = errors.New("resume: Dialer has no Scope")
 
 // dial connects as tls.Dialer does: the bounds of the network dialer hold for
 // the handshake, too.
+//
+// A Session that cannot be used fails it before anything is sent, but it is
+// claimed when the network has connected: until then another dial may have it,
+// and one that never connects has claimed nothing. The store is asked before
+// that: its round trip and the network's run side by side, and what comes for a
+// dial that fails is in the pool for the next.
 func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn, error) {
 	if d.Scope == nil {
 		return nil, errNoScope
 	}
 	serverName, name := serverNames(addr, d.Config)
 	domain := d.Scope.domain
-	if d.Session != nil { // before anything is sent; claimed below
+	if d.Session != nil {
 		if err := belongs(d.Session, domain, domain.view(d.Config), serverName); err != nil {
 			return nil, err
 		}
@@ -118,7 +124,10 @@ func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn
 	return c, nil
 }
 
-// handshake makes the handshake, or closes the connection.
+// handshake makes the handshake, or closes the connection. Nobody else knows c
+// yet, so its lease is set without its lock. A lease that crypto/tls never
+// asked for, as with SessionTicketsDisabled, is given back by settle, since its
+// ticket was not sent; the caller, who wanted that very session, gets an error.
 func (d *Dialer) handshake(ctx context.Context, c *Conn) (err error) {
 	done := false
 	defer func() { // also when a callback panics
@@ -169,7 +178,8 @@ func withBounds(ctx context.Context, d *net.Dialer) (context.Context, context.Ca
 
 // serverNames are the name to authenticate and the key to find sessions under:
 // the same name with the port, since what listens on another port of a host is
-// another server as often as not.
+// another server as often as not. The address is cut as tls.Dialer cuts it, at
+// the last colon, so that both authenticate the same name.
 func serverNames(addr string, config *tls.Config) (serverName, key string) {
 	host, port := addr, ""
 	if colon := strings.LastIndex(addr, ":"); colon >= 0 {

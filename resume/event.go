@@ -134,7 +134,7 @@ func (e Event) LogValue() slog.Value {
 	return slog.GroupValue(append(attrs, slog.String("reason", e.Reason))...)
 }
 
-// event tells Observe. The caller holds no lock.
+// event tells Observe. The caller holds no lock: Observe may call the cache.
 func (c *core) event(e Event) {
 	if c.observe == nil {
 		return
@@ -144,7 +144,8 @@ func (c *core) event(e Event) {
 }
 
 // eventOf tells of something that happened to a session, which knows the rest.
-// A handle is made if anybody is to get it.
+// A handle is made if anybody is to get it. Where a session has come or moved,
+// the reason why it cannot be resumed at the moment is none for that.
 func (c *core) eventOf(s *session, e Event) {
 	if c.observe == nil {
 		return
@@ -158,7 +159,8 @@ func (c *core) eventOf(s *session, e Event) {
 	c.event(e)
 }
 
-// storeFailed counts and tells.
+// storeFailed counts and tells. The key is zero where it is not known any more:
+// of a deletion the writer has the place alone.
 func (c *core) storeFailed(key serverKey, reason string, err error) {
 	c.ledger.count(&c.ledger.storeErrors)
 	scope := ""

@@ -15,8 +15,12 @@ type names struct {
 	byName map[string]weak.Pointer[domain]
 }
 
+// newNames knows no name yet.
 func newNames() *names { return &names{byName: make(map[string]weak.Pointer[domain])} }
 
+// domain is the domain of a name, made if nobody has it. Under the lock, so
+// that two who ask at once get the same: two domains of one name would not
+// share.
 func (n *names) domain(c *core, name string) *domain {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -29,7 +33,9 @@ func (n *names) domain(c *core, name string) *domain {
 	return d
 }
 
-// forget drops the name of a domain that is gone, unless a new one has it.
+// forget drops the name of a domain that is gone, unless a new one has it: it
+// runs some time after the domain was found unreachable, and meanwhile somebody
+// may have asked for the name again.
 func (n *names) forget(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

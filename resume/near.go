@@ -13,23 +13,30 @@ import (
 // here when a process dies is lost, and never offered by another.
 //
 // A server is busy for nearIdle after a handshake that wanted a session of it.
-// Then all of its sessions go to the store, where others find them.
+// Then all of its sessions go to the store, where others find them
+// (docs/decisions/0014).
+//
+// There is no second pool: near only says how many sessions the vault leaves in
+// the one there is. Its lock is taken under no other and none under it.
 type near struct {
-	size int // sessions of a server; 0: there is no near tier
+	size int // sessions of a server; 0: there is no near tier. Set by newCore
 
 	mu      sync.Mutex // guards the rest
 	busy    map[serverKey]*nearServer
-	waiting bool // spill is going to run
+	waiting bool // spill is going to run: one timer for all servers
 }
 
+// A nearServer is a server that handshakes are being made with.
 type nearServer struct {
 	wanted    time.Time // last
-	refilling bool
+	refilling bool      // the store is being asked, once at a time
 	empty     time.Time // when the store last had none
 }
 
 // wanted notes that a handshake looked for a session, and has the store asked
-// for more if half of those at hand are gone.
+// for more if half of those at hand are gone: the other half is there while it
+// answers. A store that had none is left alone for nearPause, or a server that
+// sends few tickets would have it asked in vain at each handshake.
 func (v *vault) wanted(key serverKey, seen *view, now time.Time) {
 	if v.near.size == 0 || !v.near.begin(v, key, now) {
 		return
@@ -88,7 +95,9 @@ func (n *near) isBusy(key serverKey) bool {
 	return n.busy[key] != nil
 }
 
-// idle forgets the servers that are busy no more and returns them.
+// idle forgets the servers that are busy no more and returns them. One whose
+// refill is under way stays for another turn, so that what it brings does not
+// come too late to be spilled.
 func (n *near) idle(v *vault, now time.Time) map[serverKey]bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -105,7 +114,11 @@ func (n *near) idle(v *vault, now time.Time) map[serverKey]bool {
 	return idle
 }
 
-// holdsBack reports whether a session that has come stays here.
+// holdsBack reports whether a session that has come stays here. It is in the
+// pool already and counts itself. If two come at once at the bound, each counts
+// both, and both go: too many are stored rather than too many held back.
+//
+// TLS 1.2 sessions are in memory anyway, and stored for the others.
 func (v *vault) holdsBack(s *session) bool {
 	return v.near.size > 0 && !s.reusable() && v.near.isBusy(s.key) && v.core.usable(s.key) <= v.near.size
 }

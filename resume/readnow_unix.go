@@ -12,6 +12,11 @@ import (
 // readNow reads what lies in a socket, and returns errPause if that is
 // nothing. It works on bare sockets alone: what wraps one may have reads of
 // its own.
+//
+// A deadline in the past would not do, as it fails before it reads, and one to
+// come takes a millisecond to pass (see wire.readWhatIsThere). Go's sockets are
+// non-blocking, so the system call returns at once, and to say that it is done
+// keeps RawConn.Read from waiting in the poller.
 func readNow(conn net.Conn, b []byte) (n int, err error) {
 	var socket syscall.RawConn
 	switch conn := conn.(type) {
@@ -30,7 +35,7 @@ func readNow(conn net.Conn, b []byte) (n int, err error) {
 		for {
 			n, readErr = syscall.Read(int(fd), b)
 			if readErr != syscall.EINTR {
-				return true // whatever it was: do not wait
+				return true // whatever it was, EAGAIN as well: do not wait
 			}
 		}
 	})
@@ -41,7 +46,7 @@ func readNow(conn net.Conn, b []byte) (n int, err error) {
 		return 0, errPause
 	case readErr != nil:
 		return 0, readErr
-	case n == 0:
+	case n == 0: // the peer's end, without an error from the system
 		return 0, io.EOF
 	}
 	return n, nil

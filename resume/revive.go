@@ -11,7 +11,12 @@ import (
 )
 
 // revive makes a session of what the store handed out and puts it into the
-// pool. It reports whether there is one to be used.
+// pool. It reports whether there is one to be used. The store has it no more,
+// so whatever is not used here, nor put back, is gone: what cannot be read, and
+// what has ended since it was stored.
+//
+// NewSession is not called again for it, and the ledger knows it from here on,
+// whatever becomes of it, so that the books balance.
 func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, birth uint64) bool {
 	c := v.core
 	if c.closed.Load() { // while the store was looking
@@ -23,6 +28,9 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	if err == nil {
 		cs, err = tls.NewResumptionState(record.Ticket, record.State)
 	}
+	// The seal ties an entry to its place, and the place is an HMAC of scope,
+	// configuration and server. The names are looked at all the same: no error
+	// elsewhere is to bring a session into a scope that is not its own.
 	if err != nil || record.Scope != key.domain().name || record.Server != key.name {
 		c.ledger.count(&c.ledger.unreadable)
 		v.failed(key, "unreadable", err)
@@ -32,6 +40,8 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	inspect(&info, record.Ticket, record.State, 0)
 	s := c.newSession(key, live)
 	defer s.release()
+	// The birth is that of the fetch. The handshake's is not known, and for a
+	// Clear since the store was asked this is old enough.
 	s.birth, s.serial = birth, c.serial.Add(1)
 	s.name(record.Ticket)
 	s.allowReuse(info.Version)
@@ -45,7 +55,7 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 		v.tellEnd(s)
 		return false
 	}
-	if s.reusable() {
+	if s.reusable() { // before it is in the pool, where Remove looks for filed
 		v.putBack(s, place, e)
 	}
 	c.pooled(s, 0)
@@ -59,7 +69,12 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	return true
 }
 
-// spent is why a session that was stored cannot be used any more, or none.
+// spent is why a session that was stored cannot be used any more, or none. A
+// clock that stands before its receipt, which another machine's clock dated, is
+// no reason to lose it: it stays in the pool until the clock has caught up.
+//
+// What an endpoint refused here counts against what it gave out before and
+// others have stored (rule N16).
 func (s *session) spent(now time.Time) verdict {
 	switch v := s.lapsed(now); {
 	case v == clockBack: // not yet
@@ -76,7 +91,9 @@ func (s *session) spent(now time.Time) verdict {
 }
 
 // setRecord is setInfo for a session that was received some time ago, maybe by
-// another process with other limits: the tighter ones count.
+// another process with other limits: the tighter ones count. As to
+// the client's certificate it goes by the configuration that asked, which is
+// what will present it.
 func (s *session) setRecord(info *ticket.Info, r *ticket.Record, seen *view) {
 	o := &origin{
 		key: s.key, facts: facts{alpn: r.ALPN}, serverName: r.ServerName,
@@ -89,7 +106,9 @@ func (s *session) setRecord(info *ticket.Info, r *ticket.Record, seen *view) {
 	s.shorten(r.Expires)
 }
 
-// putBack stores a TLS 1.2 session again, for others to use as well.
+// putBack stores a TLS 1.2 session again, for others to use as well. It is the
+// entry itself, so that it keeps place, ID and seal. If the store fails, only
+// the others miss it.
 func (v *vault) putBack(s *session, place string, e cache.Entry) {
 	s.filed.Store(&filing{place, e.ID}) // or may be, after an error
 	if err := v.returnEntry(place, e); err != nil {
@@ -97,29 +116,9 @@ func (v *vault) putBack(s *session, place string, e cache.Entry) {
 	}
 }
 
+// returnEntry puts an entry back as it came, as the newest of its key.
 func (v *vault) returnEntry(place string, e cache.Entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
 	return v.sealed.store.Put(ctx, place, e)
-}
-
-// tellOf tells of something that happened to a session.
-func (v *vault) tellOf(kind EventKind, s *session) {
-	if v.core.observe == nil || !s.retain() {
-		return
-	}
-	v.tell(func() {
-		defer s.release()
-		v.core.eventOf(s, Event{Kind: kind})
-	})
-}
-
-// tellEnd is depart where the user must not be called.
-func (v *vault) tellEnd(s *session) {
-	if s.retain() {
-		v.tell(func() {
-			defer s.release()
-			v.core.depart(s)
-		})
-	}
 }

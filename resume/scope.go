@@ -139,11 +139,15 @@ func nameOf(serverKey string) string {
 	return serverKey
 }
 
+// key is what a server's sessions are found under in this scope's
+// configuration.
 func (s *Scope) key(name string) serverKey {
 	return serverKey{space: s.view.space, name: name}
 }
 
-// newest is the newest session of a server, with a reference.
+// newest is the newest session of a server, with a reference. Of several
+// configurations the order of receipt tells, which is counted across the cache:
+// two tickets of one second, or clock, are in order all the same.
 func (s *Scope) newest(name string) *session {
 	if s.single {
 		return s.domain.core.newest(s.key(name))
@@ -166,14 +170,16 @@ func (s *Scope) newest(name string) *session {
 }
 
 // counts reports whether a configuration already counts handshakes for c,
-// because TLSConfig made it or what it was cloned from.
+// because TLSConfig made it or what it was cloned from. It goes by the cache,
+// whose pointer clones keep (rule T17): functions cannot be compared.
 func (c *core) counts(config *tls.Config) bool {
 	s, ok := config.ClientSessionCache.(*Scope)
 	return ok && s != nil && s.single && s.domain.core == c
 }
 
 // A domain is a scope's identity. Sessions point to theirs, so it lives as
-// long as a scope or a session needs it.
+// long as a scope or a session needs it. The scope that its users have is a
+// part of it, and so keeps the whole of it.
 type domain struct {
 	core      *core
 	name      string
@@ -183,6 +189,8 @@ type domain struct {
 	root      Scope
 }
 
+// newDomain makes a domain, and for caches that are plugged in directly a space
+// with a print of zero: of their configuration nothing is known.
 func newDomain(c *core, name string) *domain {
 	d := &domain{core: c, name: name}
 	d.root = Scope{domain: d, view: &view{space: unique.Make(space{domain: d})}}
@@ -193,12 +201,14 @@ func newDomain(c *core, name string) *domain {
 func (d *domain) scope() *Scope { return &d.root }
 
 // A spaceList remembers under which configurations a domain was given
-// sessions, the last maxSpaces of them.
+// sessions, the last maxSpaces of them. It is read for each session and hardly
+// ever changes, so who changes it makes a new one, and nobody locks to read.
 type spaceList struct {
 	known atomic.Pointer[[]unique.Handle[space]]
 	mu    sync.Mutex // guards writers of known
 }
 
+// list is not to be changed.
 func (l *spaceList) list() []unique.Handle[space] {
 	if known := l.known.Load(); known != nil {
 		return *known
@@ -206,6 +216,7 @@ func (l *spaceList) list() []unique.Handle[space] {
 	return nil
 }
 
+// add is called for every session that comes into the pool.
 func (l *spaceList) add(p unique.Handle[space]) {
 	if slices.Contains(l.list(), p) {
 		return

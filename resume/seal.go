@@ -48,12 +48,17 @@ func (s *SealedStore) LogValue() slog.Value { return slog.StringValue(s.String()
 // A filing is where a session is in the store.
 type filing struct{ key, id string }
 
-// scopeTag is how many characters of a store key tell the scope: so many keys
-// of one scope begin alike, or Clear could not tell them from others.
+// scopeTag is how many characters of a store key tell the scope: keys of one
+// scope begin alike, or Clear could not tell them from others
+// (docs/decisions/0010). It is 96 bits of an HMAC in base64url: two scopes do
+// not meet by chance.
 const scopeTag = 16
 
 // places are where a server's sessions are filed: the first for what is put,
-// the others where older keys of the ring have put theirs.
+// the others where older keys of the ring have put theirs. Each is an HMAC
+// under a key of the ring, so that who has the store but no key learns no name;
+// and one of scope and print as well, so that what configurations keep apart in
+// memory is apart there.
 func (s *SealedStore) places(key serverKey) []string {
 	print := key.space.Value().print
 	both := s.keys.IndexesOf(
@@ -93,7 +98,9 @@ func label(parts ...string) (joined []byte) {
 	return joined
 }
 
-// entry seals a session.
+// entry seals a session. It fails for one that has just ended, whose secret is
+// gone. The expiry is cut to the milliseconds that a store keeps before it is
+// sealed: it is associated data, and must come back the same.
 func (s *SealedStore) entry(place string, of *session) (cache.Entry, error) {
 	cs := of.state.Load()
 	if cs == nil {
@@ -107,13 +114,14 @@ func (s *SealedStore) entry(place string, of *session) (cache.Entry, error) {
 	if err != nil {
 		return cache.Entry{}, err
 	}
-	defer clear(plain)
+	defer clear(plain) // it has the secret
 	e := cache.Entry{ID: s.keys.ID(ticketBytes), Expires: timeOf(of.expires).Truncate(time.Millisecond)}
 	e.Value, err = s.keys.Seal(place, e.ID, e.Expires, plain)
 	return e, err
 }
 
-// open is the opposite of entry.
+// open is the opposite of entry. Place, ID and expiry are those the store
+// tells: an entry that was moved, renamed or given more time does not open.
 func (s *SealedStore) open(place string, e cache.Entry) (*ticket.Record, error) {
 	plain, err := s.keys.Open(place, e.ID, e.Expires, e.Value)
 	if err != nil {
@@ -125,7 +133,9 @@ func (s *SealedStore) open(place string, e cache.Entry) (*ticket.Record, error) 
 }
 
 // clearScope deletes what is filed under a scope. A store that cannot say what
-// it holds is cleared as a whole: too much is lost rather than too little.
+// it holds is cleared as a whole: too much is lost rather than too little. It
+// goes by the tags of all keys of the ring, for what was put before a rotation.
+// The first error ends it: Clear's caller hears that something may be left.
 func (s *SealedStore) clearScope(ctx context.Context, name string) error {
 	lister, ok := s.store.(cache.Lister)
 	if !ok {

@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// A descent is how a session comes from a full handshake.
+// A descent is how a session comes from a full handshake. It bounds the life of
+// what is chained by resumptions (rule N11), which nothing else here ends: each
+// resumed connection is sent the next ticket.
 type descent struct {
 	fullHandshake time.Time
 	resumptions   int
@@ -14,6 +16,9 @@ type descent struct {
 	removed       bool // it was revoked while it was being resumed
 }
 
+// descentOf is asked when the next ticket is made. Where the connection is not
+// known it is asked before that, when the session is taken, and a revocation in
+// between is not seen: the ticket made then leads nowhere all the same.
 func descentOf(s *session) descent {
 	v, i := s.verdict.Load(), s.info()
 	return descent{
@@ -41,6 +46,7 @@ type chainKey struct {
 	client  string // hash of its certificate
 }
 
+// An opened is a handshake between its UnwrapSession and its WrapSession.
 type opened struct {
 	key chainKey
 	descent
@@ -52,7 +58,9 @@ const (
 	openChainTime = time.Minute // a handshake that is not done by then has failed
 )
 
-// begin notes that a handshake is about to resume.
+// begin notes that a handshake is about to resume. Not every one comes to its
+// end, which crypto/tls does not tell: it may decline the session, or fail. So
+// what is too old goes, and at the bound the oldest.
 func (c *chains) begin(key chainKey, d descent, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,11 +68,12 @@ func (c *chains) begin(key chainKey, d descent, now time.Time) {
 	for stale < len(c.open) && (now.Sub(c.open[stale].at) > openChainTime || len(c.open)-stale >= maxOpenChains) {
 		stale++
 	}
-	clear(c.open[:stale])
+	clear(c.open[:stale]) // what lies in front of a slice is kept alive
 	c.open = append(c.open[stale:], opened{key, d, now})
 }
 
-// end is the descent for what that handshake sends.
+// end is the descent for what that handshake sends. Above the bound one may be
+// lost: its chain then counts from now.
 func (c *chains) end(key chainKey, now time.Time) descent {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,7 +12,12 @@ import (
 // A serverCore is a ServerCache at work. It is made once, at first use.
 //
 // Of the client's half it has the books: the core counts sessions, hands out
-// references and calls the user. The core's pool stays empty.
+// references and calls the user. The core's pool stays empty, as what leads to
+// a server's session is not a server's name but its ticket.
+//
+// Locks: the pool's shards, each link, the chains and the memory of views have
+// one. They are held for moments and never together; only the ledger's is taken
+// under a shard's (serverCore.take).
 type serverCore struct {
 	books     *core
 	domain    *domain // its name is ServerCache.Scope
@@ -21,7 +26,7 @@ type serverCore struct {
 
 	pool    *cache.Pool[handleKey, *session] // one value per key
 	macs    *macs                            // of the handles of sessions in memory
-	names   *macs                            // of TLS 1.2 sessions
+	names   *macs                            // of TLS 1.2 sessions, by their secret
 	store   *serverStore                     // nil: memory only
 	keyring *ticket.Keyring                  // nil: stateful
 	views   serverViews
@@ -35,7 +40,8 @@ type served struct {
 	free bool      // stateless: nothing ends it
 }
 
-// newServerCore reads the options once.
+// newServerCore reads the options once. It panics, at first use and thus while
+// a program is set up, for what would be wrong in every handshake.
 func newServerCore(opts *ServerCache) *serverCore {
 	for name, v := range map[string]int64{
 		"Lifetime": int64(opts.Lifetime), "MaxSessions": int64(opts.MaxSessions), "MaxBytes": opts.MaxBytes,
@@ -65,15 +71,20 @@ func newServerCore(opts *ServerCache) *serverCore {
 		MaxBytes:  orDefault(opts.MaxBytes, defaultServerMaxBytes),
 		Dropped:   c.dropped,
 
-		ForgetEmpty: true, // a handle is used once
+		// A handle is used once, and has no place to come back to.
+		ForgetEmpty: true,
 	})
+	// Two secrets, so that the random part of a TLS 1.2 handle, which is a MAC
+	// by one and seen on the wire, tells nothing of a MAC by the other.
 	c.macs, c.names = newMACs(), newMACs()
 	c.store = newServerStore(c, opts.Store)
 	return c
 }
 
 // dropped is the pool's word that a session left it other than by use, and
-// gives the pool's reference back.
+// gives the pool's reference back. Other than a client's session, one that a
+// bound pushed out is at its end: whoever holds it cannot resume it, as only
+// the pool leads there from the ticket.
 func (c *serverCore) dropped(_ handleKey, s *session, why cache.Cause) {
 	defer s.release() // also when a callback panics
 	switch why {
@@ -92,7 +103,9 @@ func (c *serverCore) remove(s *session) bool {
 	return !s.served().free && c.end(s, removed)
 }
 
-// end ends a session, wherever it is.
+// end ends a session, wherever it is, and reports whether this call did. In
+// memory the verdict decides between it and a handshake that takes the session
+// at the same time; in the store, which other servers ask as well, the store.
 func (c *serverCore) end(s *session, v verdict) bool {
 	if s.served().free {
 		return false
@@ -100,7 +113,7 @@ func (c *serverCore) end(s *session, v verdict) bool {
 	if s.filed.Load() != nil {
 		return c.store.revoke(s, v)
 	}
-	if !s.end(v) {
+	if !s.end(v) { // taken, or ended by another
 		return false
 	}
 	c.pool.Remove(s.served().key, func(other *session) bool { return other == s })
@@ -109,7 +122,8 @@ func (c *serverCore) end(s *session, v verdict) bool {
 }
 
 // close ends what is in memory. Tickets are made on, as crypto/tls cannot do
-// without.
+// without. One that is being made puts its session into the pool behind this,
+// sees closed, and takes it out (serverView.wrap).
 func (c *serverCore) close() {
 	if c.closed.Swap(true) {
 		return
@@ -117,6 +131,7 @@ func (c *serverCore) close() {
 	c.pool.RemoveIf(func(handleKey, *session) bool { return true })
 }
 
+// stats is core.stats, of the server's pool.
 func (c *serverCore) stats() Stats {
 	st := c.books.ledger.snapshot()
 	u := c.pool.Usage()

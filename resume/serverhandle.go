@@ -32,11 +32,15 @@ type handleKey [16]byte
 
 const handleRandom = 16 // bytes
 
-// context is what a ticket is tied to besides its key.
+// context is what a ticket is tied to besides its key: the policy, the server
+// name, which crypto/tls does not look at (rules N5 and N6), and what it looks
+// at only after UnwrapSession, when the session is used up. The suite of TLS
+// 1.2 is not in it: such a session is not used up.
 func (v *serverView) context(cs *tls.ConnectionState) []byte {
 	return v.appendContext(make([]byte, 0, len(v.bind)+3+len(cs.ServerName)), cs)
 }
 
+// appendContext is context without an allocation of its own.
 func (v *serverView) appendContext(b []byte, cs *tls.ConnectionState) []byte {
 	b = append(b, v.bind[:]...)
 	b = binary.BigEndian.AppendUint16(b, cs.Version)
@@ -60,6 +64,8 @@ type mac struct {
 	out [sha256.Size]byte
 }
 
+// newMACs draws a secret that lives as long as the process: what it makes names
+// of is in memory.
 func newMACs() *macs {
 	secret := make([]byte, sha256.Size)
 	rand.Read(secret) // never fails, see its documentation
@@ -81,6 +87,7 @@ func (m *macs) sum(of []byte) ([16]byte, handleKey) {
 	return h.sum(of)
 }
 
+// sum may be called again: Reset goes back to the state after the key.
 func (h *mac) sum(of []byte) ([16]byte, handleKey) {
 	h.Reset()
 	h.Write(of)
@@ -106,7 +113,8 @@ func (v *serverView) fill(t *handle, cs *tls.ConnectionState, state *tls.Session
 }
 
 // keyOf is the name of the session of a handle made by this cache in this
-// context.
+// context. The check is compared in constant time: it is a MAC that strangers
+// may try to guess.
 func (v *serverView) keyOf(cs *tls.ConnectionState, identity []byte) (handleKey, bool) {
 	check, key := v.core.macs.of(v, cs, identity[:handleRandom])
 	return key, hmac.Equal(check[:], identity[handleRandom:])
@@ -126,7 +134,10 @@ func secretOf(state *tls.SessionState) []byte {
 	return bytes.Clone(encoded[at+1 : at+1+int(encoded[at])])
 }
 
-// deadHandle looks like a handle and names nothing.
+// deadHandle looks like a handle and names nothing: a client that presents it
+// makes a full handshake. To send none is not possible: WrapSession's error
+// would end the connection, and a ticket has at least one byte (RFC 8446,
+// Section 4.6.1).
 func deadHandle() []byte {
 	t := new(handle)
 	rand.Read(t[:])

@@ -16,14 +16,23 @@ import (
 //	    opaque sealed[...];      /* a ticket.Record, sealed for that expiry */
 //	} SealedTicket;
 //
-// It opens in the context it was sealed in and in no other. The record holds no
-// ticket of its own but one zero byte.
+// It opens in the context it was sealed in and in no other: that stands where a
+// store's entry has its place, and the ID is empty. The expiry is in the clear,
+// as it must be known to open the rest, and is sealed with it. The record holds
+// no ticket of its own but one zero byte: this is the ticket.
+//
+// Nothing is kept here, so nothing can tell a second presentation from the
+// first (rule N4 is the client's to keep), which is why there is no 0-RTT with
+// it, and why such a session never ends but by time.
 
 const sealedExpires = 8 // bytes
 
 var sealedTicket = []byte{0}
 
-// sendSealed makes a stateless ticket.
+// sendSealed makes a stateless ticket. The session is told of and counted under
+// the name that the ticket gives it, so it is captured when that is known. If
+// there is no ticket to be made of it, its handle says why, and the client gets
+// one that resumes nothing.
 func (c *serverCore) sendSealed(l *serverLink, context []byte, cs *tls.ConnectionState, state *tls.SessionState, d descent, now time.Time) []byte {
 	s := c.newServed(sealedTicket, state, cs, d, l, now)
 	defer s.release()
@@ -63,19 +72,22 @@ func (c *serverCore) seal(context []byte, state *tls.SessionState, s *session, n
 		return nil, handshakeError
 	}
 	defer clear(plain)
-	expires := timeOf(s.expires).Truncate(time.Millisecond)
+	expires := timeOf(s.expires).Truncate(time.Millisecond) // as the ticket has it
 	sealed, err := c.keyring.Seal(string(context), "", expires, plain)
 	if err != nil {
 		return nil, handshakeError
 	}
 	t := append(binary.BigEndian.AppendUint64(nil, uint64(expires.UnixMilli())), sealed...)
-	if len(t) > maxTicketSize {
+	if len(t) > maxTicketSize { // a long client chain: the hello would break
 		return nil, tooLarge
 	}
 	return t, none
 }
 
-// openSealed is the opposite of sendSealed.
+// openSealed is the opposite of sendSealed. What does not open is a stranger's,
+// whoever it belongs to: another keyring's, another context's, or changed on
+// the way. Its look-up has been counted by the caller (serverView.find), since
+// to open costs a key derivation for each key of the ring.
 func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
 	if len(identity) <= sealedExpires {
 		return nil, nil, missStranger
@@ -94,7 +106,7 @@ func (c *serverCore) openSealed(context, identity []byte, cs *tls.ConnectionStat
 	s := c.revived(record, cs)
 	s.served().free = true
 	s.rename(identity, record.State)
-	if why := s.lapsed(now); why != none {
+	if why := s.lapsed(now); why != none { // in no books: it has no end to tell of
 		s.release()
 		return nil, nil, why.reason()
 	}
@@ -111,7 +123,9 @@ func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState) *session
 	info.ServerName, info.ALPN, info.Endpoint = r.ServerName, r.ALPN, r.Endpoint
 	info.Received, info.FullHandshake = r.Received, r.FullHandshake
 	info.Resumptions, r.State.Extra = takeResumptions(r.State.Extra)
-	s.setExpiry(info, c.lifetime) // ours, which may be shorter than where it was made
+	// Our lifetime may be shorter than that of the server that made it, and
+	// theirs than ours: the tighter one counts.
+	s.setExpiry(info, c.lifetime)
 	s.shorten(r.Expires)
 	return s
 }
@@ -120,10 +134,13 @@ func (c *serverCore) revived(r *ticket.Record, cs *tls.ConnectionState) *session
 // layers leave alone (rule T12).
 var resumptionsPrefix = []byte("tlsresume\x00\x01resumptions")
 
+// resumptionsExtra is an entry of Extra with the count, in big endian.
 func resumptionsExtra(n int) []byte {
 	return binary.BigEndian.AppendUint64(bytes.Clone(resumptionsPrefix), uint64(n))
 }
 
+// takeResumptions reads it and takes it off, so that crypto/tls and other
+// layers get what they put.
 func takeResumptions(extra [][]byte) (n int, rest [][]byte) {
 	for _, e := range extra {
 		if number, ok := bytes.CutPrefix(e, resumptionsPrefix); ok && len(number) == 8 {

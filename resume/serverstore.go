@@ -21,18 +21,24 @@ import (
 //
 // Handles look as those of sessions in memory do. Their check is made with the
 // keys of the SealedStore, which all servers of a fleet have, and the place in
-// the store is another HMAC of the same things.
+// the store is another HMAC of the same things: who reads the store cannot make
+// tickets of its keys. Unlike the client's sessions these have no scope in
+// their place, so that Clear of a ClientCache that shares the store passes them
+// by, unless it clears the whole of it.
 type serverStore struct {
 	core   *serverCore
 	sealed *SealedStore
 
 	shared singleflight.Group // of those who want one TLS 1.2 session
 
+	// A call that nobody waits for goes on (servercall.go), so that a store
+	// that hangs would gather one goroutine for each handshake.
 	slots  chan struct{} // bounds the calls that run
 	late   atomic.Int32  // calls in a row that were too slow
 	paused atomic.Int64  // until when nobody waits for the store, in Unix nanoseconds
 }
 
+// newServerStore is nil for none: sessions are then in memory.
 func newServerStore(c *serverCore, sealed *SealedStore) *serverStore {
 	if sealed == nil {
 		return nil
@@ -40,7 +46,8 @@ func newServerStore(c *serverCore, sealed *SealedStore) *serverStore {
 	return &serverStore{core: c, sealed: sealed, slots: make(chan struct{}, maxStoreCalls)}
 }
 
-// handleNames are the check of a handle and its place, once for each key.
+// handleNames are the check of a handle and its place, once for each key of the
+// ring, the first first: that one is used for what is put.
 func (s *serverStore) handleNames(context, random []byte) (checks [][]byte, places []string) {
 	both := s.sealed.keys.IndexesOf(
 		label("tlsresume server check", string(context), string(random)),
@@ -67,26 +74,32 @@ func (s *serverStore) placeOf(context, identity []byte) (place string, current, 
 // send stores a session and returns its ticket. It reports false when the store
 // did not take it, and nothing is known of the session then: the ticket that
 // would have led to it, wherever it is, is not sent.
+//
+// The order is the contract: what is sent is in the store, or the client could
+// come back to another server before it is. What the store has and was not sent
+// expires there. A handle counts as captured only when the store has said so.
 func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionState, state *tls.SessionState, d descent, now time.Time) ([]byte, bool) {
 	t := new(handle)
 	s.name(t, cs, state)
 	checks, places := s.handleNames(context, t[:handleRandom])
 	if len(checks) == 0 {
-		return nil, false // an empty ring
+		return nil, false // an empty ring, or one that was emptied just now
 	}
 	copy(t[handleRandom:], checks[0])
-	if d.stored { // and this is its ticket
+	if d.stored { // TLS 1.2: it was put back when it was taken, and this is its ticket
 		return t[:], true
 	}
 	of := s.core.newServed(t[:], state, cs, d, l, now)
 	defer of.release()
-	if of.unresumable(now) != none {
+	if of.unresumable(now) != none { // told of by the way through memory
 		return nil, false
 	}
 	where, err := s.put(l, places[0], t[:], state, of)
 	if err != nil {
 		return nil, false
 	}
+	// Not a compare-and-swap: nobody knows it yet. In the books it is one that
+	// was captured and has moved, so that they balance.
 	of.filed.Store(where)
 	of.verdict.Store(stored)
 	s.core.books.ledger.capture(of)
@@ -95,7 +108,9 @@ func (s *serverStore) send(l *serverLink, context []byte, cs *tls.ConnectionStat
 	return t[:], true
 }
 
-// name chooses the random part of a handle as serverView.fill does.
+// name chooses the random part of a handle as serverView.fill does. For TLS 1.2
+// it comes from the secret by the first key of the ring: wherever the session
+// resumes, its ticket is the same as long as that key is.
 func (s *serverStore) name(t *handle, cs *tls.ConnectionState, state *tls.SessionState) {
 	rand.Read(t[:handleRandom])
 	if cs.Version >= tls.VersionTLS13 {
@@ -109,13 +124,14 @@ func (s *serverStore) name(t *handle, cs *tls.ConnectionState, state *tls.Sessio
 	}
 }
 
-// decoded is what the keys made a name of.
+// decoded is what the keys made a name of. They encode it, so that it decodes.
 func decoded(name string) []byte {
 	b, _ := base64.RawURLEncoding.DecodeString(name)
 	return b
 }
 
-// put seals a session and puts it, within what a handshake may wait.
+// put seals a session and puts it, within what a handshake may wait. It may be
+// there in spite of an error; then it is there for nobody.
 func (s *serverStore) put(l *serverLink, place string, t []byte, state *tls.SessionState, of *session) (*filing, error) {
 	plain, err := recordOf(t, state, of).MarshalBinary()
 	if err != nil {
@@ -136,16 +152,19 @@ func (s *serverStore) put(l *serverLink, place string, t []byte, state *tls.Sess
 
 // take takes the session at a place out of the store. It returns it with a
 // reference, or the reason why there is none. With stays, it is put back at
-// once, and those who want it at the same time share it.
+// once, and those who want it at the same time share it; without, it is lost if
+// it turns out to be of no use here.
 func (s *serverStore) take(l *serverLink, place string, stays bool, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
 	e, err := s.fetch(l, place, stays, cs.ServerName)
 	switch {
 	case errors.Is(err, cache.ErrMiss):
 		return nil, nil, missGone
-	case err != nil:
+	case err != nil: // told by call, or not worth telling again
 		return nil, nil, "store"
 	}
 	c := s.core
+	// The seal ties the record to the place, and the place to random and
+	// context; the ticket in it ties it to the check as well.
 	record, err := s.sealed.open(place, e)
 	if err != nil || !hmac.Equal(record.Ticket, identity) {
 		c.count(&c.books.ledger.unreadable)
@@ -154,36 +173,39 @@ func (s *serverStore) take(l *serverLink, place string, stays bool, identity []b
 	}
 	of := c.revived(record, cs)
 	c.books.ledger.fetch(of)
-	of.spoken.Store(announced) // when it was sent, here or elsewhere
+	// NewSession was called when it was sent, here or elsewhere.
+	of.spoken.Store(announced)
 	switch why := of.lapsed(now); {
 	case why != none:
 		of.end(why)
 		c.books.depart(of)
 		of.release()
 		return nil, nil, why.reason()
-	case stays:
+	case stays: // so that Remove finds it
 		of.filed.Store(&filing{place, e.ID})
 		of.verdict.Store(stored)
 		c.books.ledger.move(of)
 		c.count(&c.books.ledger.shared)
-	default:
+	default: // before crypto/tls has said whether it wants it: it is gone anyway
 		of.end(used)
 		c.books.depart(of)
 	}
 	return of, record.State, ""
 }
 
-// fetch takes the entry at a place.
+// fetch takes the entry at a place. One that stays is away for the time between
+// two calls of the store: those of this server who ask meanwhile share the
+// answer, those of others miss. If the second call fails, it is gone.
 func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string) (cache.Entry, error) {
 	take := func() (any, error) {
 		entries, err := s.call(l, name, "take", func(ctx context.Context) ([]cache.Entry, error) {
 			entries, err := s.sealed.store.Take(ctx, place, 1)
-			if err == nil && stays {
+			if err == nil && stays { // in the same slot, and the same patience
 				err = s.sealed.store.Put(ctx, place, entries...)
 			}
 			return entries, err
 		})
-		if err == nil && len(entries) == 0 {
+		if err == nil && len(entries) == 0 { // against the contract, but no reason to panic
 			err = cache.ErrMiss
 		}
 		return entries, err
@@ -191,7 +213,7 @@ func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string
 	var got any
 	var err error
 	if stays {
-		got, err, _ = s.shared.Do(place, take)
+		got, err = s.share(l, place, take)
 	} else {
 		got, err = take()
 	}
@@ -201,8 +223,23 @@ func (s *serverStore) fetch(l *serverLink, place string, stays bool, name string
 	return got.([]cache.Entry)[0], nil
 }
 
+// share makes one call of those that want the same at the same time. Whoever
+// did not make it has waited for it all the same.
+func (s *serverStore) share(l *serverLink, place string, take func() (any, error)) (any, error) {
+	began, made := time.Now(), false
+	got, err, _ := s.shared.Do(place, func() (any, error) {
+		made = true
+		return take()
+	})
+	if !made {
+		l.wait(time.Since(began))
+	}
+	return got, err
+}
+
 // revoke deletes a session from the store, which then says whose it is: the
-// caller's, or of who used it.
+// caller's, or of who used it. Of several who revoke it here one asks. If the
+// store fails, nobody knows, the session is as it was, and the next may ask.
 func (s *serverStore) revoke(of *session, v verdict) bool {
 	where := of.filed.Load()
 	if !of.verdict.CompareAndSwap(stored, reclaiming) {
@@ -216,7 +253,7 @@ func (s *serverStore) revoke(of *session, v verdict) bool {
 		of.verdict.CompareAndSwap(reclaiming, stored)
 		return false
 	}
-	if !mine {
+	if !mine { // another server was faster, or it has expired there
 		v = used
 	}
 	if !of.end(v) {
@@ -226,83 +263,10 @@ func (s *serverStore) revoke(of *session, v verdict) bool {
 	return mine
 }
 
-// call makes a call of the store, and does not wait for it longer than a
-// handshake may: what comes later is lost. When several in a row are that slow,
-// nobody waits for the store for a while.
-func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Context) ([]cache.Entry, error)) ([]cache.Entry, error) {
-	began := time.Now()
-	patience := l.patience()
-	if patience <= 0 || began.UnixNano() < s.paused.Load() {
-		return nil, errStorePaused
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	select {
-	case s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, s.slow(l, name, began, ctx.Err())
-	}
-	type answer struct {
-		entries []cache.Entry
-		err     error
-	}
-	answered := make(chan answer, 1)
-	go func() {
-		defer func() { <-s.slots }()
-		entries, err := f(ctx)
-		answered <- answer{entries, err}
-	}()
-	select {
-	case a := <-answered:
-		s.late.Store(0)
-		l.wait(time.Since(began))
-		if a.err != nil && !errors.Is(a.err, cache.ErrMiss) {
-			s.failed(name, verb, a.err)
-		}
-		return a.entries, a.err
-	case <-ctx.Done():
-		return nil, s.slow(l, name, began, ctx.Err())
-	}
-}
-
-var errStorePaused = errors.New("resume: the store was too slow just now")
-
-func (s *serverStore) slow(l *serverLink, name string, began time.Time, err error) error {
-	now := time.Now()
-	l.wait(now.Sub(began))
-	if s.late.Add(1) >= maxLateCalls {
-		s.paused.Store(now.Add(storePause).UnixNano())
-	}
-	s.failed(name, "slow", err)
-	return err
-}
-
-func (s *serverStore) failed(name, reason string, err error) {
-	s.core.books.storeFailed(s.core.domain.root.key(name), reason, err)
-}
-
-// patience is how long the connection's handshake may still wait for the store.
-// It makes two calls: one that is not known may wait half the time for each.
-func (l *serverLink) patience() time.Duration {
-	if l == nil {
-		return takeDeadline / 2
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return takeDeadline - l.waited
-}
-
-func (l *serverLink) wait(d time.Duration) {
-	if l == nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.waited += d
-}
-
 // recordOf is a session as it is kept outside the process.
 func recordOf(t []byte, state *tls.SessionState, of *session) *ticket.Record {
+	// A copy: crypto/tls's own is not to carry our count. The slice is clipped,
+	// as what lies behind it may be another layer's.
 	kept := *state
 	kept.Extra = append(state.Extra[:len(state.Extra):len(state.Extra)], resumptionsExtra(of.info().Resumptions))
 	return of.record(t, &kept)

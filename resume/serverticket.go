@@ -24,10 +24,12 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	if c.closed.Load() {
 		return deadHandle()
 	}
+	// Also here: what is made where EarlyData is off does not accept 0-RTT
+	// where it is on.
 	state.EarlyData = state.EarlyData && c.earlyData
 	now := time.Now()
 	descent := v.descent(l, cs, now)
-	if descent.removed { // TLS 1.2 would bring it back
+	if descent.removed { // TLS 1.2's ticket is for the same master secret
 		return deadHandle()
 	}
 	if c.keyring != nil {
@@ -37,6 +39,7 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 		if t, ok := c.store.send(l, v.context(cs), cs, state, descent, now); ok {
 			return t
 		}
+		// Here, then, under another handle: this server can still resume it.
 	}
 	var t handle
 	key := v.fill(&t, cs, state)
@@ -48,12 +51,12 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	s.served().key = key
 	c.books.ledger.capture(s)
 	if why := s.unresumable(now); why != none {
-		s.end(why)
+		s.end(why) // it is sent all the same: crypto/tls wants a ticket
 	} else if held, err := tls.NewResumptionState(t[:], state); err == nil {
 		s.state.Store(held)
-		s.refs.Add(1) // the pool's
+		s.refs.Add(1) // the pool's; before it can be taken
 		c.pool.Put(key, cache.Item[*session]{Value: s, Size: s.footprint(), Expires: timeOf(s.expires)})
-		if c.closed.Load() {
+		if c.closed.Load() { // and close may have passed it by
 			c.end(s, closed)
 		}
 	}
@@ -61,8 +64,8 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	return t[:]
 }
 
-// sendAgain sends the ticket of a TLS 1.2 session that has just been resumed: it
-// is the same session, unless it was removed meanwhile. Many clients do not
+// sendAgain sends the ticket of a TLS 1.2 session that has just been resumed:
+// it is the same session, unless it was removed meanwhile. Many clients do not
 // notice what comes with a resumed TLS 1.2 connection.
 func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
 	s, ok := c.pool.Newest(key, (*session).retain)
@@ -75,7 +78,7 @@ func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
 }
 
 // newServed makes a session of a ticket and its state, with one reference, the
-// caller's.
+// caller's. It does not count it: a store may refuse it yet.
 func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.ConnectionState, d descent, l *serverLink, now time.Time) *session {
 	s := c.bare(cs.ServerName, cs.Version, live)
 	s.name(t)
@@ -90,6 +93,7 @@ func (c *serverCore) newServed(t []byte, state *tls.SessionState, cs *tls.Connec
 // connection says it, too, and it costs less to ask that: all but the secret
 // has a fixed length (rule T9).
 func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionState) (info ticket.Info) {
+	// What may be longer than usual, or says more than the connection does.
 	if s.reusable() || len(cs.PeerCertificates) > 0 || len(state.Extra) > 0 || state.EarlyData {
 		inspect(&info, t, state, cs.Version)
 		return info
@@ -99,11 +103,17 @@ func (s *session) look(t []byte, state *tls.SessionState, cs *tls.ConnectionStat
 		secret = sha512.Size384
 	}
 	info.Version, info.CipherSuite = cs.Version, cs.CipherSuite
+	// Version, type, suite, time; the secret and its length; no Extra; two
+	// flags; no certificates and no chains.
+	// TestSessionsAreKnownAsInspectKnowsThem tells if a Go release changes
+	// that.
 	info.Size = len(t) + 2 + 1 + 2 + 8 + 1 + secret + 3 + 1 + 1 + 3 + 3
 	return info
 }
 
-// bare is a session of which nothing is known yet.
+// bare is a session of which nothing is known yet. It is one allocation of
+// three things that always go together here, where a client's session seldom
+// has words.
 func (c *serverCore) bare(name string, version uint16, v verdict) *session {
 	both := new(struct {
 		session
@@ -119,7 +129,9 @@ func (c *serverCore) bare(name string, version uint16, v verdict) *session {
 	return s
 }
 
-// unresumable is why a session can never be resumed, or none.
+// unresumable is why a session can never be resumed, or none: crypto/tls would
+// decline it each time, or it is past its time when it begins, as one is that
+// is sent at the end of a chain.
 func (s *session) unresumable(now time.Time) verdict {
 	if s.reusable() && s.flags&extendedMasterSecret == 0 {
 		return noMasterSecret // RFC 7627, Section 5.3; rule N21
@@ -133,7 +145,8 @@ func describe(info *ticket.Info, cs *tls.ConnectionState, l *serverLink) {
 	info.Endpoint, info.ClientLeaf = l.endpoint(), clientLeaf(cs)
 }
 
-// clientLeaf names the client's certificate.
+// clientLeaf names the client's certificate. Its hash is as good to look for in
+// Info, or to tell chains apart, and keeps no certificate alive.
 func clientLeaf(cs *tls.ConnectionState) string {
 	if len(cs.PeerCertificates) == 0 {
 		return ""
@@ -151,6 +164,8 @@ func (s *session) setExpiry(info ticket.Info, lifetime time.Duration) {
 		lifetime, maxChain = min(lifetime, maxSessionAge), maxSessionAge
 	}
 	over := overLifetime
+	// Round(0) takes the monotonic clock off: an expiry is a date, which other
+	// servers read.
 	info.Expires = info.Received.Round(0).Add(lifetime)
 	if end := info.FullHandshake.Round(0).Add(maxChain); end.Before(info.Expires) {
 		info.Expires, over = end, overChainAge
@@ -162,7 +177,8 @@ func (s *session) setExpiry(info ticket.Info, lifetime time.Duration) {
 }
 
 // sent tells of a session whose ticket is about to be sent. The caller holds a
-// reference.
+// reference. The end of one that can never be resumed is told behind that, and
+// so is an end by NewSession itself.
 func (c *serverCore) sent(l *serverLink, s *session) {
 	l.send(s)
 	defer func() { // also when a callback panics
@@ -174,7 +190,9 @@ func (c *serverCore) sent(l *serverLink, s *session) {
 }
 
 // unwrap is UnwrapSession: it takes the session of a ticket out, or returns nil
-// for a full handshake.
+// for a full handshake. It comes before crypto/tls checks the binder: who
+// presents a ticket that he saw on the wire uses it up, and that is all he can
+// do with it.
 func (v *serverView) unwrap(l *serverLink, identity []byte, cs *tls.ConnectionState) *tls.SessionState {
 	c := v.core
 	if len(identity) == 0 || c.closed.Load() { // TLS 1.2 asks without a ticket, too
@@ -187,13 +205,17 @@ func (v *serverView) unwrap(l *serverLink, identity []byte, cs *tls.ConnectionSt
 		return nil
 	}
 	defer s.release()
-	state.EarlyData = state.EarlyData && c.earlyData
+	state.EarlyData = state.EarlyData && c.earlyData // whoever made it
 	v.resume(l, cs, s, now)
 	return state
 }
 
 // find looks a ticket up, at most one for each connection that is known. It
 // returns the session with a reference, or the reason why there is none.
+//
+// What can be told without a look-up is told first, and does not count as one:
+// a ticket of another length, and a handle that was not made here. Memory comes
+// before the store, since a session that the store did not take is there.
 func (v *serverView) find(l *serverLink, identity []byte, cs *tls.ConnectionState, now time.Time) (*session, *tls.SessionState, string) {
 	c := v.core
 	if c.keyring != nil {
@@ -221,6 +243,8 @@ func (v *serverView) find(l *serverLink, identity []byte, cs *tls.ConnectionStat
 	case !l.look():
 		return nil, nil, missOneOnly
 	}
+	// One under an older key is used up, and its successor is sent under the
+	// first: in the end nothing is left of a key that is to be dropped.
 	stays := current && cs.Version < tls.VersionTLS13
 	return c.store.take(l, place, stays, identity, cs, now)
 }
@@ -236,9 +260,14 @@ const (
 // take takes a session out of memory. Of all who present its ticket one has it:
 // the pool gives it out once, and its verdict changes once. A TLS 1.2 session
 // stays, and each has a copy (rule T8).
+//
+// The state is read before the verdict ends it, under the shard's lock: the end
+// lets go of it.
 func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.SessionState, missing string) {
 	missing = missGone
 	item, ok := c.pool.Take(key, now, func(s *session) cache.Verdict {
+		// Other limits are the pool's to watch: it drops what has expired
+		// before it asks. A clock that was set back is not one of them.
 		if why := s.lapsed(now); why == clockBack {
 			missing = why.reason()
 			return cache.Skip
@@ -252,7 +281,7 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 			s.refs.Add(1) // ours, beside the pool's
 			return cache.Share
 		}
-		if !s.end(used) {
+		if !s.end(used) { // Remove was faster
 			return cache.Drop
 		}
 		return cache.Take
@@ -263,14 +292,15 @@ func (c *serverCore) take(key handleKey, now time.Time) (s *session, state *tls.
 	s = item.Value // with the pool's reference, or one more
 	if s.reusable() {
 		c.count(&c.books.ledger.shared)
-		own := *state
+		own := *state // shallow: crypto/tls only reads what it points to
 		return s, &own, ""
 	}
 	c.books.depart(s)
 	return s, state, ""
 }
 
-// missed counts and tells that a ticket was presented for nothing.
+// missed counts and tells that a ticket was presented for nothing. Strangers'
+// are counted apart: they are no sessions that this cache ever had.
 func (c *serverCore) missed(l *serverLink, cs *tls.ConnectionState, reason string) {
 	l.miss(reason)
 	if reason == missStranger {

@@ -13,7 +13,8 @@ import (
 // errWrapped is what a configuration gets that makes tickets by itself.
 var errWrapped = errors.New("resume: ServerCache with a tls.Config that already sets WrapSession or UnwrapSession")
 
-// A serverView is a configuration as a ServerCache knows it.
+// A serverView is a configuration as a ServerCache knows it. It does not change
+// once it is made, but for common.
 type serverView struct {
 	core     *serverCore
 	template *tls.Config // of the connections; never used by one itself
@@ -49,7 +50,8 @@ func (c *serverCore) view(config *tls.Config) *serverView {
 	return v
 }
 
-// viewOf remembers the views of configurations by their address.
+// viewOf remembers the views of configurations by their address. What TLSConfig
+// made has the view of what it was made from: its hooks are ours.
 func (c *serverCore) viewOf(config *tls.Config) (*serverView, error) {
 	if config == nil {
 		config = &zeroConfig
@@ -66,6 +68,8 @@ func (c *serverCore) viewOf(config *tls.Config) (*serverView, error) {
 	return c.views.note(config, c.newView(config)), nil
 }
 
+// newView is a template, so that what does not change is made once and not for
+// each connection.
 func (c *serverCore) newView(config *tls.Config) *serverView {
 	v := &serverView{
 		core:      c,
@@ -92,6 +96,8 @@ func (c *serverCore) newView(config *tls.Config) *serverView {
 // configuration demanded.
 func (c *serverCore) policy(config *tls.Config) [16]byte {
 	seen, own := []byte{byte(config.ClientAuth), 0}, []byte(nil)
+	// Without client certificates there is nothing that a client could have
+	// been asked, and sessions of all configurations are alike.
 	if config.ClientAuth != tls.NoClientCert {
 		if config.VerifyPeerCertificate != nil {
 			seen[1] = 1
@@ -115,6 +121,8 @@ func (v *serverView) config(l *serverLink) *tls.Config {
 		return v.unwrap(l, identity, &cs), nil // never an error (rule T18)
 	}
 	config.VerifyConnection = func(cs tls.ConnectionState) error { return v.verified(l, &cs) }
+	// Only if the user has one: with it crypto/tls passes over the certificates
+	// and protocols that others may add to a clone of ours.
 	if v.getConfig != nil {
 		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			return v.forClient(hello, l)
@@ -123,7 +131,9 @@ func (v *serverView) config(l *serverLink) *tls.Config {
 	return config
 }
 
-// forClient asks the user for the client's configuration.
+// forClient asks the user for the client's configuration, and gives it the
+// hooks. One that wraps sessions itself fails the handshake, as it panics in
+// TLSConfig: its tickets would be of another kind, in silence.
 func (v *serverView) forClient(hello *tls.ClientHelloInfo, l *serverLink) (*tls.Config, error) {
 	config, err := v.getConfig(hello)
 	if err != nil || config == nil {
@@ -148,13 +158,17 @@ type serverViews struct {
 	made  map[weak.Pointer[tls.Config]]*serverView
 }
 
+// of is the view of a configuration of the user, or nil.
 func (m *serverViews) of(config *tls.Config) *serverView {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.views[config]
 }
 
-// note remembers a view, unless there is one already, and returns what counts.
+// note remembers a view, unless there is one already, and returns what counts:
+// two who ask at once must get one, as each has a bind of its own without a
+// Scope. At the bound it starts over, and tickets of forgotten configurations
+// of that kind are a stranger's.
 func (m *serverViews) note(config *tls.Config, v *serverView) *serverView {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -168,12 +182,15 @@ func (m *serverViews) note(config *tls.Config, v *serverView) *serverView {
 	return v
 }
 
+// ofMade is the view of a configuration that TLSConfig made, or nil.
 func (m *serverViews) ofMade(config *tls.Config) *serverView {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.made[weak.Make(config)]
 }
 
+// noteMade does not keep the configuration alive: it is the user's, who may
+// make one for each connection.
 func (m *serverViews) noteMade(config *tls.Config, v *serverView) {
 	at := weak.Make(config)
 	runtime.AddCleanup(config, m.forget, at)
@@ -185,6 +202,8 @@ func (m *serverViews) noteMade(config *tls.Config, v *serverView) {
 	m.made[at] = v
 }
 
+// forget runs when a made configuration is gone. A weak pointer is never equal
+// to one of a later object at the same address, so it forgets no other.
 func (m *serverViews) forget(at weak.Pointer[tls.Config]) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

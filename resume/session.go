@@ -24,9 +24,9 @@ import (
 // name no session and read Unknown.
 type Session struct {
 	s        *session
-	counted  bool
-	freed    bool // made of a freed session: counted, with nothing to give back
-	released atomic.Bool
+	counted  bool        // holds a reference, until Release
+	freed    bool        // made of a freed session: counted, with nothing to give back
+	released atomic.Bool // per handle: a second Release is this owner's mistake
 }
 
 // Status says whether the session can be resumed at this moment. It reads the

@@ -26,7 +26,10 @@ func (h *Session) ClientSessionCache() tls.ClientSessionCache {
 	return single{h}
 }
 
-// Get claims the session.
+// Get claims the session. How its handshake ends is not known here, so it is
+// settled as one that offered the ticket: for TLS 1.3 it is used, whatever
+// happens (rule N4). The chain of the scope's own key goes on from it, since
+// that is where Put captures the next ticket (rule N11).
 func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {
 	if c.handle == nil || c.handle.s == nil {
 		return nil, false
@@ -45,6 +48,8 @@ func (c single) Get(serverKey string) (*tls.ClientSessionState, bool) {
 	return l.state, true
 }
 
+// miss is the one answer for all that keeps the session from being offered.
+// crypto/tls then makes a full handshake.
 func (c single) miss(serverKey, reason string) (*tls.ClientSessionState, bool) {
 	d := c.handle.s.key.domain()
 	core := d.core

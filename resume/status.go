@@ -31,6 +31,15 @@ func (s Status) String() string {
 
 // A verdict is a status with its reason. A session has exactly one, and passes
 // from one to the next by compare-and-swap: that is what single use hangs on.
+//
+//	pending ---------------------------------------> an end
+//	live <-> leased ----------------------> used, or another end
+//	live <-> stowing -> stored <-> reclaiming -> leased
+//
+// Each of live, leased and stowing has a twin for a session that a bound has
+// pushed out of the pool meanwhile. An end may follow on any of them, as Remove
+// or Clear come when they come, and nothing follows on an end: whoever sees one
+// may drop the secret.
 type verdict uint8
 
 const (
@@ -38,7 +47,7 @@ const (
 
 	pending
 	live
-	evicted
+	evicted       // out of the pool, and its holders' to use
 	leased        // claimed by a handshake that has not ended; may come back
 	leasedEvicted // the same, pushed out of the pool
 
@@ -51,6 +60,8 @@ const (
 
 	used
 
+	// Which limit of time it was. clockBack says "not now": a pooled session
+	// reads so, without an end, until the clock has caught up.
 	overLifetime
 	overMaxAge
 	overChainAge
@@ -59,20 +70,22 @@ const (
 	clockBack
 
 	tooLarge
-	noMasterSecret
+	noMasterSecret // TLS 1.2 without extended master secret (rule N21)
 	handshakeError
 	noTicket
-	failedAlert
-	failedUnclean
-	failedStore
-	failedRefused
+	failedAlert   // a fatal alert on its connection (rule N28)
+	failedUnclean // its connection ended without close_notify
+	failedStore   // whether the store has it is not known
+	failedRefused // the server took no notice of one as young (rule N16)
 
 	removed
 	cleared
-	closed
+	closed    // the cache is
 	pushedOut // by a bound, on the server, where only the pool finds a session by its ticket
 )
 
+// verdicts say what the API shows of each. Reasons are stable words: programs
+// match them.
 var verdicts = [...]struct {
 	status Status
 	reason string
@@ -131,7 +144,7 @@ func (v verdict) isLeased() bool { return leasedVerdicts>>v&1 != 0 }
 func (v verdict) open() bool { return openVerdicts>>v&1 != 0 }
 
 // An atomicVerdict is a verdict that several goroutines pass on. The zero value
-// is none.
+// is none. Store is for a session that nobody else knows yet.
 type atomicVerdict struct{ v atomic.Uint32 }
 
 func (a *atomicVerdict) Load() verdict   { return verdict(a.v.Load()) }
@@ -141,7 +154,8 @@ func (a *atomicVerdict) CompareAndSwap(old, new verdict) bool {
 }
 
 // evicted is the verdict of a session that leaves the pool for want of room;
-// none if it has ended, or is in no pool.
+// none if it has ended, or is in no pool. It can still be used: a bound takes
+// nothing from whoever holds a session.
 func (v verdict) evicted() verdict {
 	switch v {
 	case live:

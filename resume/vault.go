@@ -2,16 +2,10 @@ package resume
 
 import (
 	"context"
-	"errors"
 	"math"
-	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/singleflight"
-
-	"github.com/tlsresume/tlsresume/cache"
 )
 
 // A vault moves sessions between the pool and the store. A TLS 1.3 session is
@@ -20,12 +14,20 @@ import (
 // TLS 1.2 session, which is used again and again, may be in both.
 //
 // All writes are made by one goroutine, behind the handshakes. It starts with
-// the first of them and ends with Close.
+// the first of them and ends with Close. Reads (fetch.go) are made for whoever
+// waits, and a holder's claim (reclaim.go) for him alone.
+//
+// Of a nil vault, which is a cache without a Store, keeps, stow, forget,
+// reclaim and clear may be called: it keeps nothing, and no session is filed.
+//
+// Locks: mu is held for moments. Neither the store nor the user is called under
+// it, and no lock of the pool is held together with it, in whatever order. A
+// breaker's may be taken under it.
 type vault struct {
 	core   *core
 	sealed *SealedStore
 
-	fetches singleflight.Group
+	fetches singleflight.Group // by place: one Take of a key at a time
 	near    near
 	takes   breaker
 	puts    breaker
@@ -39,15 +41,23 @@ type vault struct {
 	stopped chan struct{}      // closed when the writer has ended
 	writing serverKey          // what the writer has claimed sessions of
 	written chan struct{}      // closed when they are written; nil: none are
+	putting map[string]bool    // their IDs, once the store is called
 	told    chan struct{}      // closed when the user was told of all so far
 	waiting map[serverKey]int  // callers who need a session, by key
 	late    map[serverKey]bool // its fetch is not worth waiting for any more
 
 	// doomed is what is still to be deleted, and why: until then, it is for
-	// nobody here.
+	// nobody here. Another process may have it as long as it is there, as it
+	// may have had it a moment before the session ended.
 	doomed map[filing]verdict
+
+	// clearing counts the Clears that are at the store, by domain; nil: of all.
+	// Nothing is fetched meanwhile.
+	clearing map[*domain]int
 }
 
+// newVault starts nothing: a program that keeps no session outside pays nothing
+// for the Store that it has set.
 func newVault(c *core, sealed *SealedStore) *vault {
 	if sealed == nil {
 		return nil
@@ -56,6 +66,7 @@ func newVault(c *core, sealed *SealedStore) *vault {
 		core: c, sealed: sealed,
 		stopped: make(chan struct{}), waiting: make(map[serverKey]int),
 		late: make(map[serverKey]bool), doomed: make(map[filing]verdict),
+		clearing: make(map[*domain]int),
 	}
 	v.more = sync.NewCond(&v.mu)
 	return v
@@ -66,7 +77,8 @@ func newVault(c *core, sealed *SealedStore) *vault {
 func (v *vault) keeps(key serverKey) bool { return v != nil && key.domain().name != "" }
 
 // stow has a session written. If the queue is full it stays in memory, where
-// the next Flush finds it.
+// the next Flush finds it. It never waits: its caller may be inside
+// crypto/tls's Read.
 func (v *vault) stow(s *session) {
 	if !v.keeps(s.key) || v.core.closed.Load() || !s.verdict.Load().open() || v.holdsBack(s) || !s.queue() {
 		return
@@ -78,7 +90,10 @@ func (v *vault) stow(s *session) {
 }
 
 // doom keeps a session that has ended with why from coming back out of the
-// store, until forget has deleted it there.
+// store, until it has been deleted there. It comes before the deletion, and
+// before the pool is looked through for what a fetch has brought: revive looks
+// for it before and after it puts a session there, so one of the two finds the
+// other.
 func (v *vault) doom(where filing, why verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -99,7 +114,9 @@ func (v *vault) spare(where filing) {
 	delete(v.doomed, where)
 }
 
-// forget deletes a session from the store, if it is there.
+// forget deletes a session from the store, if it is there. Of several who end
+// it one has it deleted. The queue is never too full for that: what stays in
+// the store is handed out some day.
 func (v *vault) forget(s *session) {
 	where := s.filed.Swap(nil)
 	if where != nil && !v.enqueue(math.MaxInt, job{drop: where}) {
@@ -107,234 +124,16 @@ func (v *vault) forget(s *session) {
 	}
 }
 
-// reclaim gets a stored session back for who holds it. Of all who try, here
-// and elsewhere, the one whose Delete finds it has it; for the others it is
-// used. If the store does not say, nobody may use it.
-func (v *vault) reclaim(s *session) bool {
-	if v == nil {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
-	defer cancel()
-	if s.verdict.Load() == stowing && !v.awaitWriting(ctx, s.key) {
-		return false
-	}
-	where := s.filed.Load()
-	if where == nil || v.takes.isOpen(time.Now()) || !s.verdict.CompareAndSwap(stored, reclaiming) {
-		return false
-	}
-	s.retain() // for the call below, which may outlive this one
-	answer := make(chan bool, 1)
-	var left atomic.Bool // one of the two: the caller, or the answer was there first
-	go func() {
-		defer s.release()
-		got := v.askBack(s, *where)
-		if left.Swap(true) { // the caller has gone
-			if !got {
-				return
-			}
-			s.retain() // for the lease, which others may have now
-			v.core.giveBack(&lease{s: s, pooled: true})
-			return
-		}
-		answer <- got
-	}()
-	select {
-	case got := <-answer:
-		return got
-	case <-ctx.Done():
-		if left.Swap(true) {
-			return <-answer
-		}
-		v.failed(s.key, "slow", ctx.Err())
-		return false
-	}
-}
-
-// askBack is the store's answer to reclaim: the session is leased to us, or it
-// is not.
-func (v *vault) askBack(s *session, where filing) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
-	defer cancel()
-	mine, err := v.sealed.store.Delete(ctx, where.key, where.id)
-	switch {
-	case err != nil:
-		v.failed(s.key, "delete", err)
-		s.verdict.CompareAndSwap(reclaiming, stored)
-		if fate := s.fate.Load(); fate != none {
-			v.core.remove(s, fate)
-		}
-		return false
-	case !mine:
-		if s.end(used) {
-			v.core.depart(s)
-		}
-		return false
-	}
-	s.filed.Store(nil)
-	if !s.verdict.CompareAndSwap(reclaiming, leased) {
-		return false
-	}
-	v.core.ledger.move(s)
-	return true
-}
-
-// awaitWriting waits until nothing is being written of a key, and reports
-// whether it came to that.
-func (v *vault) awaitWriting(ctx context.Context, key serverKey) bool {
-	v.mu.Lock()
-	written := v.written
-	busy := written != nil && v.writing == key
-	v.mu.Unlock()
-	if !busy {
-		return true
-	}
-	select {
-	case <-written:
-		return true
-	case <-ctx.Done():
-		v.failed(key, "slow", ctx.Err())
-		return false
-	}
-}
-
-// queueUp counts a caller who needs a session of a key, until the function it
-// returns is called.
-func (v *vault) queueUp(key serverKey) (leave func()) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.waiting[key]++
-	return func() {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if v.waiting[key]--; v.waiting[key] == 0 {
-			delete(v.waiting, key)
-		}
-	}
-}
-
-// fetch brings sessions of a key into the pool, as many as callers wait for,
-// and reports whether it is worth while to look there. Callers of one key share
-// what one Take of the store brings; which session becomes whose is decided in
-// the pool, where each is claimed once.
-//
-// If a fetch has begun for this caller, asked is where it tells.
-func (v *vault) fetch(ctx context.Context, key serverKey, seen *view, asked <-chan singleflight.Result) bool {
-	if asked == nil {
-		if !v.isWorthAsking(key) {
-			v.core.ledger.count(&v.core.ledger.suspended)
-			return false
-		}
-		if !v.awaitWriting(ctx, key) {
-			return false
-		}
-		asked = v.share(key, seen)
-	}
-	select {
-	case result := <-asked:
-		return result.Val.(int) > 0
-	case <-ctx.Done():
-		v.failed(key, "slow", ctx.Err())
-		return false
-	}
-}
-
-// share is bring, of which there is one at a time for a key.
-func (v *vault) share(key serverKey, seen *view) <-chan singleflight.Result {
-	return v.fetches.DoChan(v.sealed.place(key), func() (any, error) {
-		if !v.takes.allows(time.Now()) {
-			return 0, nil
-		}
-		onTime := v.clock(key)
-		brought, err := v.bring(key, seen)
-		if onTime() {
-			v.judge(&v.takes, key, "take", err)
-		}
-		return brought, nil
-	})
-}
-
-// clock takes the time of a fetch. If it has not ended after takeDeadline, that
-// is a failure, and nobody else need wait for it.
-func (v *vault) clock(key serverKey) (onTime func() bool) {
-	ended, late := false, false // under v.mu
-	timer := time.AfterFunc(takeDeadline, func() {
-		v.mu.Lock()
-		if late = !ended; late {
-			v.late[key] = true
-		}
-		v.mu.Unlock()
-		if late {
-			v.judge(&v.takes, key, "take", context.DeadlineExceeded)
-		}
-	})
-	return func() bool {
-		timer.Stop()
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		ended = true
-		delete(v.late, key)
-		return !late
-	}
-}
-
-// isWorthAsking reports whether the store can be expected to answer in time: it
-// is not suspended, and no fetch of the key has kept others waiting in vain.
-func (v *vault) isWorthAsking(key serverKey) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return !v.late[key] && !v.takes.isOpen(time.Now())
-}
-
-// bring is one fetch. It outlives the patience of its callers: what it brings
-// late is for the next.
-func (v *vault) bring(key serverKey, seen *view) (brought int, failed error) {
-	wanted := v.batch(key)
-	birth := v.core.epoch.Load()
-	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
-	defer cancel()
-	for _, place := range v.sealed.places(key) {
-		for range maxRounds { // of entries that are of no use
-			lacking := wanted - brought
-			if lacking <= 0 || ctx.Err() != nil || v.core.closed.Load() {
-				break
-			}
-			entries, err := v.sealed.store.Take(ctx, place, lacking)
-			if err != nil && !errors.Is(err, cache.ErrMiss) {
-				v.failed(key, "take", err)
-				failed = err
-			}
-			for _, e := range slices.Backward(entries) { // the newest last
-				if v.revive(key, seen, place, e, birth) {
-					brought++
-				}
-			}
-			if err != nil || len(entries) < lacking {
-				break // that was all
-			}
-		}
-	}
-	return brought, failed
-}
-
-// batch is how many sessions of a key to take at a time: one for each caller
-// that waits, or what the near tier lacks.
-func (v *vault) batch(key serverKey) int {
-	lacking := 1
-	if v.near.size > 0 {
-		lacking = max(1, v.near.size-v.core.usable(key))
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return min(max(lacking, v.waiting[key]), maxBatch, v.core.perServer)
-}
-
 // clear clears the store of a scope, or of everything if d is nil. The caller
-// has cleared the pool: what is in the writer's hands comes first.
+// has cleared the pool.
 func (v *vault) clear(ctx context.Context, d *domain) error {
 	if v == nil || d != nil && d.name == "" {
 		return nil
 	}
+	defer v.shut(d)()
+	// What is in the writer's hands comes first, or it would be put behind the
+	// store's Clear. What that Flush complains of is no failure to clear, and if
+	// ctx ends, the store says so as well.
 	v.await(ctx, func() []job { return nil })
 	var err error
 	if d == nil {
@@ -352,40 +151,39 @@ func (v *vault) clear(ctx context.Context, d *domain) error {
 	return err
 }
 
-// judge tells a breaker how a call of the store went, and the user what the
-// breaker makes of it.
-func (v *vault) judge(b *breaker, key serverKey, call string, err error) {
-	e := Event{Kind: StoreRecovered, Scope: key.domain().name, Server: key.name, Reason: call, Err: err}
-	changed := false
-	if err == nil {
-		changed = b.succeeded()
-	} else {
-		e.Kind = StoreSuspended
-		changed = b.failed(time.Now())
-	}
-	if changed {
-		v.tell(func() { v.core.event(e) })
-	}
-}
-
-// failed counts and tells what went wrong with the store. It never becomes an
-// error of a handshake.
-func (v *vault) failed(key serverKey, reason string, err error) {
-	v.tell(func() { v.core.storeFailed(key, reason, err) })
-}
-
-// tell runs what calls the user, in a goroutine of its own and one after the
-// other: the writer must not wait for who may be waiting for it.
-func (v *vault) tell(f func()) {
+// shut keeps fetches out of a domain, until the function it returns is called,
+// and outdates what those bring that are under way: the store is about to be
+// cleared, and what it hands out before it is must not come back. Handshakes
+// find nothing there meanwhile.
+//
+// Either a fetch begins first, and its birth is before the new epoch, or it
+// finds the domain shut. The epoch of core.clear would not do for that: a fetch
+// that began since is not older. What handshakes bring that began in between is
+// outdated as well, though nobody asked for that; it is a moment's.
+func (v *vault) shut(d *domain) (open func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	before, done := v.told, make(chan struct{})
-	v.told = done
-	go func() {
-		defer close(done)
-		if before != nil {
-			<-before
+	v.clearing[d]++
+	at := &v.core.clearedAt
+	if d != nil {
+		at = &d.clearedAt
+	}
+	now := v.core.epoch.Add(1)
+	for was := at.Load(); was < now && !at.CompareAndSwap(was, now); was = at.Load() {
+	}
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.clearing[d]--; v.clearing[d] == 0 {
+			delete(v.clearing, d)
 		}
-		f()
-	}()
+	}
+}
+
+// enter is the birth of what a fetch will bring, unless the domain is shut.
+func (v *vault) enter(key serverKey) (birth uint64, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ok = v.clearing[nil] == 0 && v.clearing[key.domain()] == 0
+	return v.core.epoch.Load(), ok
 }

@@ -3,6 +3,7 @@ package resume
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,10 +54,14 @@ type warming struct {
 	gained        int // sessions that came
 }
 
+// core is the cache that is warmed.
 func (w *warming) core() *core { return w.key.domain().core }
 
 // run makes one connection, to learn how many sessions the server sends, and
-// then as many as are missing; again, if some brought fewer.
+// then as many as are missing; again, if some brought fewer. It never makes
+// more than sessions were missing at first, however few they bring, and ends
+// with the first round after which there are no more than before: two who warm
+// the same server, or a bound, would otherwise keep each other at it.
 func (w *warming) run() (have int, err error) {
 	have = w.before
 	for dials, each := 0, w.n; have < w.n && err == nil && !w.core().shares(w.key); {
@@ -76,7 +81,8 @@ func (w *warming) run() (have int, err error) {
 	return have, err
 }
 
-// have counts what is stored by what came, since it has left the pool.
+// have counts what is stored by what came, since it has left the pool. What is
+// not stored it counts in the pool, as others may take from there meanwhile.
 func (w *warming) have() int {
 	core := w.core()
 	if core.vault.keeps(w.key) {
@@ -86,26 +92,34 @@ func (w *warming) have() int {
 }
 
 // dial makes so many connections and returns how many sessions they brought.
-func (w *warming) dial(connections int) (brought int, err error) {
+// After a failure none is begun: a server that is gone would cost the time it
+// takes to give up, once for each session that is missing. Those under way go
+// on, and what they bring counts.
+func (w *warming) dial(connections int) (int, error) {
 	var group errgroup.Group
 	group.SetLimit(warmParallel)
-	came := make(chan int, connections)
+	var brought atomic.Int64
+	var failed atomic.Bool
 	for range connections {
 		group.Go(func() error {
+			if failed.Load() {
+				return nil
+			}
 			n, err := w.dialer.fetchSessions(w.ctx, w.network, w.addr)
-			came <- n
+			brought.Add(int64(n))
+			if err != nil {
+				failed.Store(true)
+			}
 			return err
 		})
 	}
-	err = group.Wait()
-	close(came)
-	for n := range came {
-		brought += n
-	}
-	return brought, err
+	err := group.Wait()
+	return int(brought.Load()), err
 }
 
-// fetchSessions makes one connection for the sessions that it brings.
+// fetchSessions makes one connection for the sessions that it brings. The first
+// is waited for; the others of the same flight are there by then, or a moment
+// later (see wire.readWhatIsThere).
 func (d *Dialer) fetchSessions(ctx context.Context, network, addr string) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -130,7 +144,8 @@ func (d *Dialer) fetchSessions(ctx context.Context, network, addr string) (int, 
 	return len(c.received), nil
 }
 
-// usable counts the pooled sessions of a key that a handshake would get now.
+// usable counts the pooled sessions of a key that a handshake would get now. It
+// looks as a handshake does, and takes none.
 func (c *core) usable(key serverKey) (n int) {
 	now := time.Now()
 	c.pool.Take(key, now, func(s *session) cache.Verdict {

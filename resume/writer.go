@@ -5,12 +5,11 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"time"
-
-	"github.com/tlsresume/tlsresume/cache"
 )
 
-// A job is one of three things for the writer to do.
+// A job is one of three things for the writer to do. They are done in the order
+// in which they came: a session is written before it is deleted, and a Flush
+// knows that what came before it is done.
 type job struct {
 	put   *session  // write this, of which the job has a reference
 	drop  *filing   // or delete this
@@ -24,7 +23,8 @@ type flushing struct {
 	done chan error
 }
 
-// enqueue adds jobs, unless more than limit are waiting.
+// enqueue adds jobs, unless more than limit are waiting. All or none: a Flush
+// comes with the jobs it waits for.
 func (v *vault) enqueue(limit int, jobs ...job) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -32,7 +32,7 @@ func (v *vault) enqueue(limit int, jobs ...job) bool {
 		return false
 	}
 	v.queue = append(v.queue, jobs...)
-	if !v.running {
+	if !v.running { // the first job ever
 		v.running = true
 		go v.write()
 	}
@@ -41,14 +41,21 @@ func (v *vault) enqueue(limit int, jobs ...job) bool {
 }
 
 // next waits for jobs and takes the first: one, or several puts of one key,
-// which are made together. None when the writer is to end. Whoever is flushing
-// by then is to hear how they went.
+// which are made together. None when the writer is to end, which it does not
+// before the queue is empty. Whoever is flushing by then is to hear how they
+// went.
+//
+// Puts are merged only with their neighbours: a deletion or a Flush in between
+// keeps its place. From here on a session may be queued again, so that a Flush
+// finds one that is put back after a failure.
 func (v *vault) next() (jobs []job, listeners []*flushing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for len(v.queue) == 0 && !v.closed {
 		v.more.Wait()
 	}
+	// One call for as many as belong together: with a store across a network a
+	// burst of tickets of one server costs one round trip.
 	n := min(1, len(v.queue))
 	for n > 0 && n < min(len(v.queue), maxBatch) && v.queue[n].goesWith(v.queue[0]) {
 		n++
@@ -59,17 +66,20 @@ func (v *vault) next() (jobs []job, listeners []*flushing) {
 	}
 	for _, j := range jobs {
 		if j.put != nil {
-			j.put.dequeue() // from here on it may be queued again
+			j.put.dequeue()
 		}
 	}
 	return jobs, slices.Clone(v.flushes)
 }
 
+// goesWith reports whether the writer may put j's session together with the
+// first one's.
 func (j job) goesWith(first job) bool {
 	return j.put != nil && first.put != nil && j.put.key == first.put.key
 }
 
-// write is the writer.
+// write is the writer. The channel of a Flush has room for its answer, so that
+// one which gave up does not hold the writer up.
 func (v *vault) write() {
 	defer close(v.stopped)
 	for jobs, listeners := v.next(); len(jobs) > 0; jobs, listeners = v.next() {
@@ -78,159 +88,38 @@ func (v *vault) write() {
 		case first.flush != nil:
 			v.unlisten(first.flush)
 			first.flush.done <- first.flush.err
-		case first.drop != nil:
+		case first.drop != nil: // the filing says where, and no longer whose
 			err = v.drop(serverKey{}, *first.drop)
 		default:
 			err = v.put(jobs, len(listeners) > 0)
 		}
+		// Those who began to flush while this ran wait for what is in the queue
+		// behind it, and do not hear of it.
 		for _, f := range listeners {
 			f.err = errors.Join(f.err, err)
 		}
 	}
 }
 
+// unlisten takes a Flush off the list that await put it on.
 func (v *vault) unlisten(f *flushing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.flushes = slices.DeleteFunc(v.flushes, func(other *flushing) bool { return other == f })
 }
 
-// put writes sessions of one key, those that are still there to be written. It
-// leaves them where they are while the store is suspended, unless urged: then
-// somebody is waiting for it who set a limit of his own.
-func (v *vault) put(jobs []job, urged bool) error {
-	key := jobs[0].put.key
-	if !urged && v.puts.isOpen(time.Now()) {
-		for _, j := range jobs {
-			j.put.release()
-		}
-		return nil
-	}
-	defer v.begin(key)()
-	var sessions []*session
-	var entries []cache.Entry
-	var failed error
-	place := v.sealed.place(key)
-	for _, j := range jobs {
-		s := j.put
-		defer s.release()
-		if s.filed.Load() != nil || !s.reusable() && !s.verdict.CompareAndSwap(live, stowing) {
-			continue // there already, taken or ended
-		}
-		e, err := v.sealed.entry(place, s)
-		if err != nil {
-			v.unstow(s)
-			failed = errors.Join(failed, err)
-			continue
-		}
-		sessions, entries = append(sessions, s), append(entries, e)
-	}
-	var err error
-	if len(entries) > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
-		defer cancel()
-		v.puts.allows(time.Now()) // a trial, if it was suspended
-		err = v.sealed.store.Put(ctx, place, entries...)
-		v.judge(&v.puts, key, "put", err)
-	}
-	for i, s := range sessions {
-		where := filing{place, entries[i].ID}
-		switch {
-		case err == nil:
-			v.stowed(s, where)
-		case errors.Is(err, cache.ErrNotStored):
-			v.unstow(s)
-		default:
-			v.salvage(s, where)
-		}
-	}
-	if failed = errors.Join(failed, err); failed != nil {
-		v.failed(key, "put", failed)
-	}
-	return failed
-}
-
-// salvage gets a session back of which nobody knows whether the store has it.
-// If the store does not hand it out to us, somebody else may have got it, or
-// may get it yet: then it must not be used.
-func (v *vault) salvage(s *session, where filing) {
-	if s.reusable() {
-		s.filed.Store(&where) // for whoever is to delete it
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), takeDeadline)
-	defer cancel()
-	if mine, err := v.sealed.store.Delete(ctx, where.key, where.id); mine && err == nil {
-		v.unstow(s)
-		return
-	}
-	v.finish(s, failedStore)
-}
-
-// finish ends a session from within the writer.
-func (v *vault) finish(s *session, why verdict) {
-	if s.end(why) {
-		v.core.withdraw(s)
-		v.forget(s)
-		v.tellEnd(s)
-	}
-}
-
-// begin notes that sessions of a key are neither here nor there, until the
-// function it returns is called.
-func (v *vault) begin(key serverKey) (end func()) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.writing, v.written = key, make(chan struct{})
-	return func() {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		close(v.written)
-		v.written = nil
-	}
-}
-
-// unstow leaves a session where it was: in the pool.
-func (v *vault) unstow(s *session) {
-	if s.verdict.CompareAndSwap(stowing, live) {
-		return
-	}
-	if s.verdict.CompareAndSwap(stowingEvicted, evicted) { // which it has left meanwhile
-		v.core.ledger.move(s)
-		v.tellEnd(s)
-	}
-}
-
-// stowed takes a session that is in the store out of the pool. If it ended
-// while it was being written, it is taken out of the store again.
-func (v *vault) stowed(s *session, where filing) {
-	s.filed.Store(&where)
-	if s.isCleared() { // by a Clear that came too early for this one
-		v.finish(s, cleared)
-	}
-	switch {
-	case s.reusable() && s.verdict.Load().open():
-	case !s.reusable() && (s.verdict.CompareAndSwap(stowing, stored) || s.verdict.CompareAndSwap(stowingEvicted, stored)):
-		v.core.ledger.move(s)
-		v.core.withdraw(s)
-	case s.verdict.Load() == closed: // by a Close that did not wait; it is stored all the same
-	default:
-		s.filed.Store(nil)
-		v.drop(s.key, where)
-		return
-	}
-	v.tellOf(SessionStored, s)
-}
-
 // flush has everything written that is in the pool or the queue, and waits for
-// it. What failed before is tried again, and no longer counts.
+// it. What failed before is tried again, and no longer counts. What is held
+// back for the near tier is written as well.
 func (v *vault) flush(ctx context.Context) error {
 	return v.await(ctx, func() []job {
 		return v.unwritten(func(serverKey) bool { return true })
 	})
 }
 
-// unwritten queues what is in the pool alone, of the keys that match.
+// unwritten queues what is in the pool alone, of the keys that match. The pool
+// is locked, a shard at a time, while it looks: so it only counts references,
+// and the caller enqueues.
 func (v *vault) unwritten(match func(serverKey) bool) (jobs []job) {
 	v.core.pool.RemoveIf(func(key serverKey, s *session) bool { // only to see all
 		if v.keeps(key) && match(key) && s.filed.Load() == nil && s.queue() {
@@ -241,6 +130,7 @@ func (v *vault) unwritten(match func(serverKey) bool) (jobs []job) {
 	return jobs
 }
 
+// unqueue undoes unwritten.
 func unqueue(jobs []job) {
 	for _, j := range jobs {
 		j.put.unqueue()
@@ -249,7 +139,8 @@ func unqueue(jobs []job) {
 
 // await adds the jobs that find finds to the queue, however full, and waits
 // until the writer has done them and those before them. It listens before it
-// looks: what it does not find because it is in the queue counts as well.
+// looks: what it does not find because it is in the queue counts as well. If
+// ctx ends, the jobs stay, and so does the listener, until the writer meets it.
 func (v *vault) await(ctx context.Context, find func() []job) error {
 	f := &flushing{done: make(chan error, 1)}
 	v.mu.Lock()
@@ -269,36 +160,23 @@ func (v *vault) await(ctx context.Context, find func() []job) error {
 	}
 }
 
-// close ends the writer when it has done what it has begun.
+// close ends the writer when it has done what it has begun. What comes between
+// the flush and the end is still written; after that enqueue takes nothing.
+// If ctx ends first, the writer goes on behind Close through the rest of its
+// queue, where it finds ended what it has not claimed by then.
 func (v *vault) close(ctx context.Context) error {
 	err := v.flush(ctx)
 	v.mu.Lock()
 	v.closed = true
 	idle := !v.running
 	v.mu.Unlock()
-	v.more.Signal()
+	v.more.Signal() // to the writer, the only one who waits for it
 	if idle {
-		return err
+		return err // nobody will ever close stopped
 	}
 	select {
 	case <-v.stopped:
 	case <-ctx.Done():
-	}
-	return err
-}
-
-// drop deletes from the store. Whether it was there does not matter.
-func (v *vault) drop(key serverKey, where filing) error {
-	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
-	defer cancel()
-	mine, err := v.sealed.store.Delete(ctx, where.key, where.id)
-	if err != nil {
-		v.failed(key, "delete", err)
-	}
-	if mine {
-		v.spare(where)
-	} else { // a fetch may have it, which takes no longer than this
-		time.AfterFunc(2*writeDeadline, func() { v.spare(where) })
 	}
 	return err
 }

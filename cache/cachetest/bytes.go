@@ -8,6 +8,9 @@ import (
 
 // names are strings that some store might take for one another, or for
 // something else than a name: by file system, encoding, length or separator.
+// Among them are pairs that differ in case, in Unicode normalization, in what
+// follows a NUL, in a trailing dot or blank, and in the byte behind a length at
+// which a name might be cut.
 func names() []string {
 	long := strings.Repeat("long/", 800) // 4000 bytes
 	return []string{
@@ -22,8 +25,12 @@ func names() []string {
 	}
 }
 
-// All keys are there at once, each with a value of its own, so that two that a
-// store takes for one cannot both be right.
+// keysOfAnyBytesStayApart has all keys there at once, each with a value of its
+// own, so that two that a store takes for one cannot both be right. The IDs are
+// all the same: an ID is unique within its key only.
+//
+// "Keys and IDs are any strings and values any bytes: empty, with NUL, not
+// UTF-8. What differs in one byte is different" (Bytes).
 func keysOfAnyBytesStayApart(c *check) {
 	s := c.newStore()
 	for i, key := range names() {
@@ -39,6 +46,8 @@ func keysOfAnyBytesStayApart(c *check) {
 
 // idsOfAnyBytesStayApart goes through the names in batches: no store must keep
 // more than 32 entries under a key. Every two of them meet in some batch.
+//
+// "It keeps at least 32 entries under a key" (Bounds).
 func idsOfAnyBytesStayApart(c *check) {
 	s := c.newStore()
 	parts := quarters(names())
@@ -49,6 +58,8 @@ func idsOfAnyBytesStayApart(c *check) {
 				c.put(s, "k", sample(id))
 			}
 			c.holds(s, "k", backwards(ids)...)
+			// Again, all with one Put, and found by Delete, which looks for
+			// an ID and not for the newest.
 			c.put(s, "k", samples(ids...)...)
 			for _, id := range ids {
 				if !c.delete(s, "k", id) {
@@ -69,7 +80,10 @@ func quarters(list []string) (parts [][]string) {
 }
 
 // keyAndIDDoNotRunTogether has pairs that are one string when they are joined,
-// with and without a separator.
+// with and without a separator. Whoever joins them makes one entry of two, or
+// lets one server's Delete reach another's ticket.
+//
+// "The same ID under another key is another entry" (Identity).
 func keyAndIDDoNotRunTogether(c *check) {
 	s := c.newStore()
 	pairs := [][2]string{
@@ -80,17 +94,24 @@ func keyAndIDDoNotRunTogether(c *check) {
 		c.put(s, p[0], sample(p[1]))
 	}
 	for _, p := range pairs {
+		// Twice: the other half of a pair would be found the second time.
 		if !c.delete(s, p[0], p[1]) || c.delete(s, p[0], p[1]) {
 			c.Errorf("key %q and ID %q are not there exactly once", p[0], p[1])
 		}
 	}
 }
 
+// valuesOfAnyBytesComeBack goes up to the 64 KiB that any store must take. A
+// nil value is there and comes back empty: a store that takes it for nothing
+// would lose the entry.
+//
+// "A nil value comes back empty" (Bytes), and "any store allows 4 KiB of key
+// and ID and 64 KiB of value" (Bounds).
 func valuesOfAnyBytesComeBack(c *check) {
 	s := c.newStore()
 	all := make([]byte, 64<<10)
 	for i := range all {
-		all[i] = byte(i ^ i>>8)
+		all[i] = byte(i ^ i>>8) // every byte, in no short period
 	}
 	for _, value := range []string{"", "\x00", "\n", "\xff\xfe", "{}", "a\r\nb", string(all[:4096]), string(all)} {
 		c.put(s, "k", cache.Entry{ID: "a", Value: []byte(value)})

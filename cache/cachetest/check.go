@@ -13,6 +13,10 @@ import (
 
 // A check is one law held against one kind of store. It is written over
 // testing.TB so that this package's own tests can watch it fail.
+//
+// Its methods end the law at the first surprise where the rest would only
+// repeat it, and must then run in the goroutine of the test; what runs in
+// others uses the store itself and Errorf.
 type check struct {
 	testing.TB
 	newStore  func() cache.Store
@@ -24,6 +28,9 @@ type check struct {
 // after so many takes never ends.
 const enough = 1000
 
+// background has no end. That it has none is a case of its own: stores may take
+// a shorter way when there is nothing to wait for. Laws about contexts make
+// theirs.
 var background = context.Background()
 
 // sample is an entry whose value tells where it belongs.
@@ -31,6 +38,7 @@ func sample(id string) cache.Entry {
 	return cache.Entry{ID: id, Value: []byte("value of " + id)}
 }
 
+// samples are one for each ID, the oldest first.
 func samples(ids ...string) (entries []cache.Entry) {
 	for _, id := range ids {
 		entries = append(entries, sample(id))
@@ -46,6 +54,7 @@ func numbered(prefix string, n int) (entries []cache.Entry) {
 	return entries
 }
 
+// idsOf is never nil, so that it equals an empty list.
 func idsOf(entries []cache.Entry) []string {
 	ids := make([]string, 0, len(entries))
 	for _, e := range entries {
@@ -54,12 +63,14 @@ func idsOf(entries []cache.Entry) []string {
 	return ids
 }
 
+// backwards turns the order of puts into that of takes.
 func backwards(ids []string) []string {
 	ids = slices.Clone(ids)
 	slices.Reverse(ids)
 	return ids
 }
 
+// put fails the law at once if it cannot: whatever follows would test nothing.
 func (c *check) put(s cache.Store, key string, entries ...cache.Entry) {
 	c.Helper()
 	if err := s.Put(background, key, entries...); err != nil {
@@ -67,7 +78,9 @@ func (c *check) put(s cache.Store, key string, entries ...cache.Entry) {
 	}
 }
 
-// take returns nothing for a miss.
+// take returns nothing for a miss. What each Take must keep to is looked at
+// each time, whatever the law is about: entries or an error, never both and
+// never neither, and no more than were wanted.
 func (c *check) take(s cache.Store, key string, max int) []cache.Entry {
 	c.Helper()
 	entries, err := s.Take(background, key, max)
@@ -84,7 +97,8 @@ func (c *check) take(s cache.Store, key string, max int) []cache.Entry {
 	return entries
 }
 
-// drain takes one at a time until there is none.
+// drain takes one at a time until there is none. Several at a time might hide
+// that a store orders only what it hands out at once.
 func (c *check) drain(s cache.Store, key string) (entries []cache.Entry) {
 	c.Helper()
 	for range enough {
@@ -98,6 +112,8 @@ func (c *check) drain(s cache.Store, key string) (entries []cache.Entry) {
 	return nil
 }
 
+// delete fails the law at once for an error: false alone means that it was not
+// there.
 func (c *check) delete(s cache.Store, key, id string) bool {
 	c.Helper()
 	was, err := s.Delete(background, key, id)
@@ -120,6 +136,7 @@ func (c *check) holds(s cache.Store, key string, ids ...string) {
 	}
 }
 
+// same compares lists of names and says what they are of.
 func (c *check) same(got, want []string, what string) {
 	c.Helper()
 	if !slices.Equal(got, want) {
@@ -127,7 +144,10 @@ func (c *check) same(got, want []string, what string) {
 	}
 }
 
-// pastMillisecond waits until t is over for a store that counts milliseconds.
+// pastMillisecond waits until t is over for a store that counts milliseconds,
+// and for one whose clock is another machine's: within a millisecond or so.
+// It is the only wait here. A store may be a server, which no test's clock
+// reaches.
 func pastMillisecond(t time.Time) { time.Sleep(time.Until(t) + 2*time.Millisecond) }
 
 // short quotes, and cuts what would fill the screen.
@@ -138,6 +158,7 @@ func short(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
+// shorts is short of each.
 func shorts(list []string) string {
 	out := make([]string, 0, len(list))
 	for _, s := range list {

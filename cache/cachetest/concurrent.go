@@ -9,12 +9,14 @@ import (
 	"github.com/tlsresume/tlsresume/cache"
 )
 
-// A tally counts who had which entry.
+// A tally counts who had which entry. Two values under one ID are two entries:
+// the second has replaced the first, and each may be had once.
 type tally struct {
-	mu  sync.Mutex
+	mu  sync.Mutex     // guards had
 	had map[string]int // by ID and value
 }
 
+// add notes that somebody had an entry, whom it now belongs to.
 func (t *tally) add(id string, value []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,7 +26,9 @@ func (t *tally) add(id string, value []byte) {
 	t.had[id+" "+string(value)]++
 }
 
-// exactly fails unless each of the entries was had once, and nothing else.
+// exactly fails unless each of the entries was had once, and nothing else. It
+// runs when the race is over. That none is missing counts as well: at most once
+// alone would be kept by a store that hands out nothing.
 func (t *tally) exactly(c *check, entries []cache.Entry) {
 	c.Helper()
 	for _, e := range entries {
@@ -39,7 +43,8 @@ func (t *tally) exactly(c *check, entries []cache.Entry) {
 	}
 }
 
-// together runs n goroutines that begin at the same moment, and waits.
+// together runs n goroutines that begin at the same moment, and waits. Started
+// one after the other, the first would often be done before the last begins.
 func together(n int, do func(i int)) {
 	var begin, done sync.WaitGroup
 	begin.Add(1)
@@ -56,7 +61,7 @@ func together(n int, do func(i int)) {
 // takeInto is for goroutines, which must not end the test: it takes until there
 // is none and tallies.
 func (c *check) takeInto(t *tally, s cache.Store, key string, max int) {
-	for range enough {
+	for range enough { // a store that never removes would keep it here
 		entries, err := s.Take(background, key, max)
 		if err != nil {
 			if !errors.Is(err, cache.ErrMiss) {
@@ -71,13 +76,18 @@ func (c *check) takeInto(t *tally, s cache.Store, key string, max int) {
 }
 
 // rounds repeats a race, and takers is how many race: enough for a store that
-// looks and removes in two steps to be caught.
+// looks and removes in two steps to be caught. A race is a matter of luck, and
+// these make it unlikely to be missed; they cannot prove that there is none.
 const (
 	rounds = 20
 	takers = 8
 )
 
-// eachEntryIsTakenOnce is what a Store is for.
+// eachEntryIsTakenOnce is what a Store is for: connections that offer the same
+// ticket can be linked by everybody who looks on (RFC 8446, Appendix C.4). Each
+// takes another number at a time, so that batches overlap.
+//
+// "An entry goes to one" (At most once).
 func eachEntryIsTakenOnce(c *check) {
 	s := c.newStore()
 	for round := range rounds {
@@ -90,6 +100,11 @@ func eachEntryIsTakenOnce(c *check) {
 	}
 }
 
+// eachEntryIsDeletedOnce has all delete the same in the same order, so that
+// they meet at every entry: of all who hold a session, the one who hears true
+// may use it.
+//
+// "A single Delete says true" (At most once).
 func eachEntryIsDeletedOnce(c *check) {
 	s := c.newStore()
 	for round := range rounds {
@@ -111,6 +126,9 @@ func eachEntryIsDeletedOnce(c *check) {
 
 // Half of them take and half delete, each in an order of its own, so that they
 // meet at all ages. To delete is to have: it means that nobody will offer it.
+//
+// "Either a single Take returns it or a single Delete says true" (At most
+// once).
 func eachEntryIsTakenOrDeleted(c *check) {
 	s := c.newStore()
 	for round := range rounds {
@@ -144,6 +162,8 @@ func putsAmongTakesLoseNothing(c *check) {
 		all = append(all, numbered(fmt.Sprintf("p%d-", i), 100)...)
 	}
 	together(takers, func(i int) {
+		// One out for one in. A miss is in order, as another may have had it;
+		// what is left over is taken in the end.
 		for _, e := range all[i*100 : (i+1)*100] {
 			if err := s.Put(background, "k", e); err != nil {
 				c.Errorf("Put among others: %v", err)
@@ -178,7 +198,7 @@ func replacedAmongTakesComesOnce(c *check) {
 			}
 			putting.Add(-1)
 		}
-		for putting.Load() > 0 {
+		for putting.Load() > 0 { // the two that have put help with the rest
 			c.takeInto(&had, s, "k", 2)
 		}
 	})
@@ -187,6 +207,7 @@ func replacedAmongTakesComesOnce(c *check) {
 	} else if len(rest) == 1 {
 		had.add(rest[0].ID, rest[0].Value)
 	}
+	// Which were replaced nobody knows, so that none can be missed here.
 	for value, n := range had.had {
 		if n > 1 {
 			c.Errorf("%q was had %d times", value, n)

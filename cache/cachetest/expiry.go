@@ -13,12 +13,17 @@ func expiring(id string, at time.Time) cache.Entry {
 	return e
 }
 
-// The epoch and the times around it are those that a store may use to say
-// "never".
+// expiredIsNotThere is about what had expired before it was put. The epoch and
+// the times around it are those that a store may use to say "never", and now
+// itself is over: what expires is there before its time and not at it.
+//
+// "An entry whose Expires is not after now counts as not there, for every
+// method" (Time).
 func expiredIsNotThere(c *check) {
 	s := c.newStore()
 	now := time.Now()
 	for _, at := range []time.Time{now, now.Add(-time.Hour), time.Unix(0, 0), time.Unix(-1, 0), time.Unix(1, 0)} {
+		// By Delete and by Take apart, since either removes what it meets.
 		c.put(s, "k", expiring("a", at))
 		if c.delete(s, "k", "a") {
 			c.Errorf("Delete of an entry that expired at %v is true", at)
@@ -33,7 +38,7 @@ func expiryComesWhileStored(c *check) {
 	s := c.newStore()
 	soon := time.Now().Add(25 * time.Millisecond)
 	c.put(s, "k", sample("a"), expiring("b", soon))
-	c.put(s, "only", expiring("a", soon), expiring("b", soon))
+	c.put(s, "only", expiring("a", soon), expiring("b", soon)) // and then none
 	pastMillisecond(soon)
 	if c.delete(s, "only", "b") {
 		c.Errorf("Delete of an entry that expired in the store is true")
@@ -44,6 +49,8 @@ func expiryComesWhileStored(c *check) {
 
 // expiredHidesNothing has expired entries above, between and below good ones: a
 // store that looks only at the newest misses.
+//
+// "It is never returned or listed" (Time).
 func expiredHidesNothing(c *check) {
 	s := c.newStore()
 	soon, late := time.Now().Add(25*time.Millisecond), time.Now().Add(time.Hour)
@@ -53,18 +60,29 @@ func expiredHidesNothing(c *check) {
 	c.holds(s, "k")
 }
 
-// A value that was withdrawn must not come back because its successor was late.
+// putOfExpiredReplaces has successors that have expired: a value that was
+// withdrawn must not come back because its successor was late, within one Put
+// as well as by the next.
+//
+// "To put such an entry is no error; it only removes the one it replaces"
+// (Time).
 func putOfExpiredReplaces(c *check) {
 	s := c.newStore()
 	past := time.Now().Add(-time.Second)
 	c.put(s, "k", samples("a", "b")...)
 	c.put(s, "k", expiring("a", past))
 	c.holds(s, "k", "b")
+	// In one Put: a that is good, a that has expired, and what comes after.
 	c.put(s, "k", sample("a"), expiring("a", past), sample("b"))
 	c.holds(s, "k", "b")
 }
 
-// Rounded down, because an entry must not outlive what it was granted.
+// expiresIsKeptToTheMillisecond has it rounded down, because an entry must not
+// outlive what it was granted, and exactly, because whoever seals a value seals
+// its expiry with it: a store that gives back another makes it unreadable. In
+// the year 9999 nanoseconds since 1970 overflow 64 bits.
+//
+// "Expires is kept to the millisecond, rounded down; zero means never" (Time).
 func expiresIsKeptToTheMillisecond(c *check) {
 	s := c.newStore()
 	now := time.Now()

@@ -10,7 +10,8 @@ import (
 	"github.com/tlsresume/tlsresume/cache"
 )
 
-// opened is a store and another on the same entries.
+// opened is a store and another on the same entries. Both stay in use, as those
+// of two processes do; this is not about a restart alone.
 func (c *check) opened() (first, second cache.Store) {
 	c.Helper()
 	if c.reopen == nil {
@@ -21,7 +22,9 @@ func (c *check) opened() (first, second cache.Store) {
 }
 
 // reopenedKeepsEntriesAndOrder puts through one opening and takes through
-// another: the order is that of the puts, whoever made them.
+// another: the order is that of the puts, whoever made them. A store that
+// counts its puts in memory would begin anew in each process, and one that
+// keeps entries there until it is closed has nothing to show to the other.
 func reopenedKeepsEntriesAndOrder(c *check) {
 	first, second := c.opened()
 	c.put(first, "k", samples("a", "b", "c")...)
@@ -31,12 +34,19 @@ func reopenedKeepsEntriesAndOrder(c *check) {
 	c.put(first, "k", sample("e"))
 	c.put(second, "k", sample("a")) // replaces what the other has put
 	c.same(idsOf(c.take(first, "k", 1)), []string{"a"}, "put by the other")
+	// One that opens only now finds it all, and what it takes is gone for the
+	// others, whatever they have remembered.
 	third := c.reopen(second)
 	c.holds(third, "k", "e", "d", "b")
 	c.holds(first, "k")
 	c.holds(second, "\x00", "z")
 }
 
+// reopenedSharesAtMostOnce is eachEntryIsTakenOnce over several openings: a
+// lock in the process keeps their goroutines apart, but not these.
+//
+// "In all goroutines, processes and machines that share the store" (At most
+// once).
 func reopenedSharesAtMostOnce(c *check) {
 	first, second := c.opened()
 	stores := []cache.Store{first, second, c.reopen(first)}
@@ -50,6 +60,7 @@ func reopenedSharesAtMostOnce(c *check) {
 	}
 }
 
+// lister is a store and its List, or the end of the law.
 func (c *check) lister() (cache.Store, cache.Lister) {
 	c.Helper()
 	s := c.newStore()
@@ -73,6 +84,7 @@ func (c *check) list(l cache.Lister) (lines []string) {
 	return lines
 }
 
+// line is all that a Lister says of an entry.
 func line(l cache.Listed) string {
 	at := "never"
 	if !l.Expires.IsZero() {
@@ -82,7 +94,10 @@ func line(l cache.Listed) string {
 }
 
 // listShowsWhatIsThere uses keys and IDs of any bytes: a store that hashes or
-// encodes them must give them back as they were.
+// encodes them must give them back as they were. What has gone is gone from the
+// list, and what replaces an entry shows once.
+//
+// "List ranges over all entries that are there, without their values" (Lister).
 func listShowsWhatIsThere(c *check) {
 	s, l := c.lister()
 	c.same(c.list(l), nil, "list of nothing")
@@ -97,6 +112,7 @@ func listShowsWhatIsThere(c *check) {
 	slices.Sort(want)
 	c.same(c.list(l), want, "list")
 
+	// One replaced, one deleted and two taken.
 	c.put(s, "b", sample("a"))
 	c.delete(s, "a", "a")
 	c.take(s, "", 9)
@@ -105,6 +121,10 @@ func listShowsWhatIsThere(c *check) {
 	}
 }
 
+// listTakesNothing lists twice: a store that lists by taking has nothing left
+// to show, or to hand out.
+//
+// "Taking none" (Lister).
 func listTakesNothing(c *check) {
 	s, l := c.lister()
 	c.put(s, "k", samples("a", "b")...)
@@ -113,6 +133,11 @@ func listTakesNothing(c *check) {
 	c.holds(s, "k", "b", "a")
 }
 
+// listStopsWhenTold is told by the loop, which may end at any entry, and by the
+// context, whose error must come: an end without one would say that this was
+// all, and whoever clears by the list would leave the rest.
+//
+// "An error comes last, with a zero Listed" (Lister).
 func listStopsWhenTold(c *check) {
 	s, l := c.lister()
 	for _, key := range []string{"k", "l", "m"} {

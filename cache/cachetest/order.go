@@ -8,6 +8,11 @@ import (
 	"github.com/tlsresume/tlsresume/cache"
 )
 
+// nothingIsAMiss is a store as it begins. A miss has an error of its own, so
+// that a caller who asks only for errors does not take it for an entry; Delete
+// and Clear of nothing have none, as nothing went wrong.
+//
+// "At least one, or ErrMiss when there is none" (Store.Take).
 func nothingIsAMiss(c *check) {
 	s := c.newStore()
 	entries, err := s.Take(background, "k", 1)
@@ -22,13 +27,18 @@ func nothingIsAMiss(c *check) {
 	}
 }
 
+// takeReturnsWhatWasPut is the least that a store does. If it fails, look at
+// nothing else.
 func takeReturnsWhatWasPut(c *check) {
 	s := c.newStore()
 	c.put(s, "k", sample("a"))
 	c.holds(s, "k", "a")
 }
 
-// The newest ticket is the one that the server will know the longest.
+// lastPutComesFirst because the newest ticket is the one that the server will
+// know the longest. What is left under a key keeps its order when more is put.
+//
+// "Within a key the last put comes first" (Order).
 func lastPutComesFirst(c *check) {
 	s := c.newStore()
 	entries := numbered("e", 20)
@@ -43,6 +53,10 @@ func lastPutComesFirst(c *check) {
 	c.holds(s, "k", "c", "a")
 }
 
+// lastOfOnePutComesFirst: a batch is no unit with a time of its own, which
+// would leave the order within it to chance.
+//
+// "Within one Put the last of its entries is the newest" (Order).
 func lastOfOnePutComesFirst(c *check) {
 	s := c.newStore()
 	c.put(s, "k", samples("a", "b", "c")...)
@@ -50,6 +64,12 @@ func lastOfOnePutComesFirst(c *check) {
 	c.holds(s, "k", "e", "d", "c", "b", "a")
 }
 
+// takeReturnsAtMostMax because what is above it would be nobody's: a caller
+// asks for as many as it has connections waiting. With fewer there it gets
+// those.
+//
+// "Take removes up to max entries of the key and returns them, the newest
+// first" (Store.Take).
 func takeReturnsAtMostMax(c *check) {
 	s := c.newStore()
 	c.put(s, "k", samples("a", "b", "c", "d", "e")...)
@@ -58,7 +78,10 @@ func takeReturnsAtMostMax(c *check) {
 	c.holds(s, "k")
 }
 
-// A miss for max 0 would look like an empty store to whoever computed it wrong.
+// maxBelowOneIsAnError: a miss for max 0 would look like an empty store to
+// whoever computed it wrong.
+//
+// "A max below 1 is an error" (Store.Take).
 func maxBelowOneIsAnError(c *check) {
 	s := c.newStore()
 	c.put(s, "k", sample("a"))
@@ -71,8 +94,10 @@ func maxBelowOneIsAnError(c *check) {
 	c.holds(s, "k", "a")
 }
 
-// An ID that was taken is free: a store that remembers it as used would refuse
-// what is put under it later.
+// takenIsGone for Delete as well. But its ID is free: a store that remembers it
+// as used would refuse what is put under it later.
+//
+// "A store removes an entry before it hands it out" (At most once).
 func takenIsGone(c *check) {
 	s := c.newStore()
 	c.put(s, "k", samples("a", "b")...)
@@ -80,11 +105,14 @@ func takenIsGone(c *check) {
 	if c.delete(s, "k", "b") {
 		c.Errorf("Delete of a taken entry is true")
 	}
-	c.holds(s, "k", "a")
+	c.holds(s, "k", "a") // b did not come back with the Delete
 	c.put(s, "k", sample("b"))
 	c.holds(s, "k", "b")
 }
 
+// putOfNothingIsNothing: a key without entries is one that was never there.
+//
+// "Without entries it does nothing" (Store.Put).
 func putOfNothingIsNothing(c *check) {
 	s := c.newStore()
 	c.put(s, "k")
@@ -93,16 +121,22 @@ func putOfNothingIsNothing(c *check) {
 
 // putReplacesTheID looks for the value, the place and the number: a store may
 // keep both, keep the old one, or put the new one where the old one was.
+//
+// "Putting an ID that is there replaces its entry, as if it had been deleted
+// before" (Identity).
 func putReplacesTheID(c *check) {
 	old := cache.Entry{ID: "a", Value: []byte("old")}
 	s := c.newStore()
 	c.put(s, "k", old, sample("b"))
-	c.put(s, "other", sample("a"))
+	c.put(s, "other", sample("a")) // the same ID elsewhere is another entry
 	c.put(s, "k", sample("a"))
 	c.holds(s, "k", "a", "b")
 
+	// Within one Put the last of an ID counts. A store that looks for what it
+	// replaces before it puts any has both.
 	c.put(s, "k", old, sample("b"), sample("a"))
 	c.same(idsOf(c.take(s, "k", 9)), []string{"a", "b"}, "an ID twice in one Put")
+	// Delete removes what replaced it, and nothing older appears below.
 	c.put(s, "k", old)
 	c.put(s, "k", sample("a"))
 	c.delete(s, "k", "a")
@@ -110,6 +144,11 @@ func putReplacesTheID(c *check) {
 	c.holds(s, "other", "a")
 }
 
+// deleteIsTrueForWhatIsThere, once, under its own key, wherever in the order it
+// stands. What Delete says decides who may use a ticket: a store that always
+// says true lets two use it, and one that never does wastes it.
+//
+// "Delete removes an entry and reports whether it was there" (Store.Delete).
 func deleteIsTrueForWhatIsThere(c *check) {
 	s := c.newStore()
 	c.put(s, "k", samples("a", "b", "c")...)
@@ -126,7 +165,10 @@ func deleteIsTrueForWhatIsThere(c *check) {
 	c.holds(s, "other", "b")
 }
 
-// The empty key is one like any other, and the store outlives its Clear.
+// clearRemovesEverything, under the empty key as well, which is one like any
+// other. The store outlives its Clear.
+//
+// "Clear removes everything in the store's namespace" (Store.Clear).
 func clearRemovesEverything(c *check) {
 	s := c.newStore()
 	for _, key := range []string{"k", "l", ""} {
@@ -144,6 +186,9 @@ func clearRemovesEverything(c *check) {
 
 // valuesAreNotShared writes over what it has put and what it has taken: a store
 // in memory must have copied the one and must have forgotten the other.
+//
+// "Put keeps no reference to a value, and what Take returns is the caller's"
+// (Bytes).
 func valuesAreNotShared(c *check) {
 	s := c.newStore()
 	value := []byte("value of a")
@@ -151,13 +196,16 @@ func valuesAreNotShared(c *check) {
 	clear(value)
 	taken := c.take(s, "k", 1)
 	for _, e := range taken {
-		clear(e.Value[:cap(e.Value)])
+		clear(e.Value[:cap(e.Value)]) // and what lies behind it in one buffer
 	}
 	c.holds(s, "k", "a")
 }
 
 // doneContextChangesNothing looks afterwards: an entry that a refused Take or
 // Clear has removed is lost without anybody having had it.
+//
+// "A context that is done when a method is called makes it return the context's
+// error and change nothing" (Contexts).
 func doneContextChangesNothing(c *check) {
 	s := c.newStore()
 	c.put(s, "k", samples("a", "b")...)
@@ -181,6 +229,11 @@ func doneContextChangesNothing(c *check) {
 	c.holds(s, "k", "b", "a")
 }
 
+// maxPerKeyDropsTheOldest whether they come one by one or all at once: a store
+// that trims before it puts keeps too many, and one that refuses what is above
+// the bound keeps the oldest.
+//
+// "It then drops the oldest first, and says what its bounds are" (Bounds).
 func maxPerKeyDropsTheOldest(c *check) {
 	if c.maxPerKey == 0 {
 		c.Skip("Options.MaxPerKey is not set")

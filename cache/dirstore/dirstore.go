@@ -18,16 +18,17 @@ import (
 // Open. Stores with different options may share a directory: each acts by its
 // own.
 type Options struct {
-	// MaxPerKey is how many entries a key may have; 0: 64, as many as the memory
-	// pool above keeps. Puts of one key that run at the same time may exceed it
-	// until the next Put.
+	// MaxPerKey is how many entries a key may have; 0: 64, as many as the
+	// memory pool above keeps. Puts of one key that run at the same time may
+	// exceed it until the next Put.
 	MaxPerKey int
 
 	// MaxEntries is how many entries there may be in all; 0: 65536, which is 64
-	// for 1024 keys. It is enforced by counting, which takes 20 us per key, once
-	// in MaxEntries/16 puts and not before there are enough keys to exceed it.
-	// So each process that puts may exceed it by a sixteenth; processes that put
-	// once and exit count at random, and exceed it by as much on average.
+	// for 1024 keys. It is enforced by counting, which takes 20 us per key,
+	// once in MaxEntries/16 puts and not before there are enough keys to exceed
+	// it. So each process that puts may exceed it by a sixteenth; processes
+	// that put once and exit count at random, and exceed it by as much on
+	// average.
 	MaxEntries int
 
 	// MaxValue is the size of a value in bytes above which Put refuses it; 0:
@@ -45,7 +46,8 @@ const (
 	defaultEntries = 64 << 10
 	defaultValue   = 128 << 10
 
-	// A census comes once in MaxEntries/censusPart puts.
+	// A census comes once in MaxEntries/censusPart puts: its cost is spread
+	// over them, and the bound is exceeded by no more than that part of it.
 	censusPart = 16
 
 	// staleAfter is the age of a temporary file from which its writer is taken
@@ -56,13 +58,18 @@ const (
 
 // A Store keeps entries in a directory. Make one with Open. It holds no file
 // open and needs no Close.
+//
+// It has no lock and no memory of what is there: each call lists one directory
+// and decides on what it has seen, and where two decide alike the file system
+// lets one of them remove the file. So goroutines are to each other what
+// processes are.
 type Store struct {
 	dir  string // absolute, so that it outlives a change of directory
 	opts Options
 	sync func(dir string) error // nil without Options.Sync
 
 	last        atomic.Uint64 // newest sequence that this store took from its clock
-	untilCensus atomic.Int64  // puts
+	untilCensus atomic.Int64  // puts; below 1 when it is due
 	swept       sync.Once     // with the first Put
 	counts      counts
 }
@@ -83,6 +90,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dirstore: %w", err)
 	}
+	// A field rather than a question, so that tests can watch what is synced.
 	s := &Store{dir: dir, opts: opts}
 	if opts.Sync {
 		s.sync = syncDir
@@ -95,6 +103,8 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// fill sets the defaults. What is wrong is an error here and not of the first
+// Put, of which a handshake would hear nothing.
 func (o *Options) fill() error {
 	for _, bound := range []struct {
 		name     string
@@ -119,8 +129,12 @@ func (o *Options) fill() error {
 }
 
 // prepare makes the directory and those above it if they are missing, and fails
-// if it is not this user's alone.
+// if it is not this user's alone. Two processes that open it at once both make
+// it, and one finds it made. It is looked at by Lstat: of a symbolic link,
+// whoever can change it decides where the entries go.
 func (s *Store) prepare() error {
+	// Those above are made with the umask: they are not the store's, and are
+	// not looked at.
 	info, err := os.Lstat(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(filepath.Dir(s.dir), 0o700); err != nil {
@@ -138,7 +152,8 @@ func (s *Store) prepare() error {
 }
 
 // mkdir makes a private directory whatever the umask, which Mkdir obeys and
-// Chmod does not. One that is there already is left as it is.
+// Chmod does not. One that is there already is left as it is. With Sync the
+// directory above is synced, where the new one's name stands.
 func (s *Store) mkdir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
@@ -153,7 +168,9 @@ func (s *Store) mkdir(dir string) error {
 	return err
 }
 
-// syncDir makes durable what has been added to a directory or removed from it.
+// syncDir makes durable what has been added to a directory or removed from it,
+// if that was asked for. A file's own Sync does not: its name is the
+// directory's.
 func (s *Store) syncDir(dir string) error {
 	if s.sync == nil {
 		return nil
@@ -172,10 +189,12 @@ func trusted(dir string, info fs.FileInfo) error {
 	return ownedAlone(dir, info)
 }
 
+// censusEvery is how many puts there are between two censuses.
 func (s *Store) censusEvery() int64 { return max(1, int64(s.opts.MaxEntries)/censusPart) }
 
 // sequence reserves n numbers and returns the first. They follow the clock, and
-// each other when the clock does not move on.
+// each other when the clock does not move on. What other processes have used
+// shows in the names (see writeAll).
 func (s *Store) sequence(now time.Time, n int) uint64 {
 	for {
 		last := s.last.Load()
@@ -186,6 +205,8 @@ func (s *Store) sequence(now time.Time, n int) uint64 {
 	}
 }
 
+// keyDir is where a key's files are. There is nothing that filepath.Join would
+// have to clean.
 func (s *Store) keyDir(name string) string { return s.dir + string(filepath.Separator) + name }
 
 // String names the directory.

@@ -13,7 +13,9 @@ import (
 	"github.com/tlsresume/tlsresume/cache"
 )
 
-// A folder is a key's directory as one listing has found it.
+// A folder is a key's directory as one listing has found it. It is out of date
+// when it is read: any file may be gone, which is no error, and others may have
+// come, which the next call will see.
 type folder struct {
 	name  string // of the directory
 	path  string
@@ -26,6 +28,7 @@ var (
 	errTooLarge = errors.New("a file is larger than MaxValue allows")
 )
 
+// file is the path of a file in it.
 func (f *folder) file(name string) string {
 	return f.path + string(filepath.Separator) + name
 }
@@ -45,7 +48,7 @@ func (s *Store) list(name string) (*folder, error) {
 		return nil, err
 	}
 	names, err := d.Readdirnames(-1)
-	d.Close()
+	d.Close() // nothing was written
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +63,7 @@ func (s *Store) list(name string) (*folder, error) {
 			s.counts.foreign.Add(1)
 		}
 	}
-	slices.Sort(f.files)
+	slices.Sort(f.files) // names sort by sequence
 	return f, nil
 }
 
@@ -74,7 +77,9 @@ func isElse(path string, err error, is func(fs.FileMode) bool) bool {
 	return err == nil && !is(info.Mode())
 }
 
-// load reads a file.
+// load reads a file. What is opened is looked at, and not the path before it:
+// in between somebody may have put something else there. The size is bounded
+// before there is memory for it, as a foreign file may have any.
 func (s *Store) load(f *folder, n fileName) (key string, e cache.Entry, err error) {
 	path := f.file(string(n))
 	file, err := openFile(path)
@@ -105,7 +110,8 @@ func (s *Store) load(f *folder, n fileName) (key string, e cache.Entry, err erro
 }
 
 // skip counts a file that load could not read. It returns an error that is not
-// the file's fault and will not be better with the next.
+// the file's fault and will not be better with the next. All others hide only
+// that file, whose entry may be good for a process with other options.
 func (s *Store) skip(err error) error {
 	switch {
 	case err == errForeign:
@@ -124,8 +130,8 @@ func (s *Store) skip(err error) error {
 	return nil
 }
 
-// drop removes a file that nobody is to have. That another was faster is no
-// error.
+// drop removes a file that nobody is to have, and counts it as why. That
+// another was faster is no error, and is his to count.
 func (s *Store) drop(f *folder, n fileName, why *atomic.Uint64) error {
 	switch err := remove(f.file(string(n))); {
 	case err == nil:
@@ -156,8 +162,13 @@ func (s *Store) dropReplaced(f *folder, i int) {
 // remains in f. Files of the IDs in gone go without successor. It decides from
 // the newest to the oldest, which is what replacing and the bound go by, and
 // removes from the oldest to the newest: if it dies halfway, no file that was
-// replaced has become the newest of its ID.
+// replaced has become the newest of its ID. One that cannot be removed stays in
+// f, and is met again.
+//
+// It opens nothing. A damaged file counts as what its name says: whether it is
+// good shows only when somebody is to have it.
 func (s *Store) trim(f *folder, gone []idName, now moment) (removed int) {
+	// The counter says why a file goes; nil: it stays.
 	why := make([]*atomic.Uint64, len(f.files))
 	seen := make(map[idName]bool, len(f.files))
 	kept := 0
@@ -188,7 +199,8 @@ func (s *Store) trim(f *folder, gone []idName, now moment) (removed int) {
 }
 
 // dropStale removes temporary files whose writers must be dead. One that is
-// far in the future was written by a clock that has gone back since.
+// far in the future was written by a clock that has gone back since. Most calls
+// find none, and it costs them nothing.
 func (s *Store) dropStale(f *folder, now time.Time) (removed int) {
 	for _, tmp := range f.tmps {
 		info, err := os.Lstat(f.file(tmp))

@@ -42,6 +42,8 @@ func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, 
 	var failed error
 	err := s.eachFolder(ctx, func(f *folder) bool {
 		seen := make(map[idName]bool, len(f.files))
+		// Of an ID the newest alone counts, also if it has expired: what is
+		// below it was replaced.
 		for _, n := range slices.Backward(f.files) {
 			if seen[n.id()] || n.expired(momentOf(now)) {
 				seen[n.id()] = true
@@ -69,13 +71,15 @@ func (s *Store) peek(ctx context.Context, visit func(string, cache.Entry) bool, 
 }
 
 // hides reports whether there may be an entry in a file that load could not
-// read. Whoever lists entries to delete them must hear of it.
+// read. Whoever lists entries to delete them (resume's Scope.Clear) must hear
+// of it. What is foreign, damaged or gone is no entry for anybody.
 func hides(err error) bool {
 	return err != errForeign && err != errDamaged && !errors.Is(err, fs.ErrNotExist)
 }
 
 // eachFolder lists one key's directory after the other until visit says false.
-// One that cannot be listed is an error at the end and hides no other.
+// One that cannot be listed is an error at the end and hides no other. One that
+// has gone since was empty, or somebody else's Clear was there.
 func (s *Store) eachFolder(ctx context.Context, visit func(*folder) bool) error {
 	names, err := s.keyDirs(-1)
 	if err != nil {
@@ -93,7 +97,7 @@ func (s *Store) eachFolder(ctx context.Context, visit func(*folder) bool) error 
 				return nil
 			}
 		case exhausted(err):
-			return err
+			return err // the next would fail as well
 		case err != errForeign && !errors.Is(err, fs.ErrNotExist):
 			s.counts.unreadable.Add(1)
 			failed = cmp.Or(failed, err)
@@ -124,6 +128,7 @@ func (s *Store) keyDirs(limit int) (names []string, err error) {
 	return names, err
 }
 
+// readNames is Readdirnames, for which nothing more to read is an error.
 func readNames(d *os.File, limit int) ([]string, error) {
 	names, err := d.Readdirnames(limit)
 	if err == io.EOF { // with a limit, if there is none

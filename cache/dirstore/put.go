@@ -20,7 +20,8 @@ func (s *Store) Put(ctx context.Context, key string, entries ...cache.Entry) err
 
 // put writes the new files before it removes what they replace and what is
 // above a bound: if the process dies in between there is one entry too many,
-// which the next call that meets it removes, and not one too few.
+// which the next call that meets it removes, and not one too few. An error
+// after which all that it wrote is removed again wraps cache.ErrNotStored.
 func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return notStored(err)
@@ -32,7 +33,7 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now 
 	fresh, gone := s.plan(entries, now)
 	f, err := s.list(keyName(key))
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && len(fresh) == 0:
+	case errors.Is(err, fs.ErrNotExist) && len(fresh) == 0: // nothing to replace
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		f = &folder{name: keyName(key), path: s.keyDir(keyName(key))} // write makes it
@@ -44,6 +45,8 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now 
 	if err = s.writeAll(ctx, f, key, fresh, now); err != nil && s.takeBack(f, before) {
 		err = notStored(err)
 	}
+	// Also after an error, after which what the entries replace may be gone
+	// (cache.Store, Errors).
 	s.trim(f, gone, momentOf(now))
 	s.countPuts(ctx, len(fresh), now)
 	return err
@@ -54,23 +57,27 @@ func notStored(err error) error { return notStoredError{err} }
 
 type notStoredError struct{ error }
 
+// Is and Unwrap let errors.Is find both: what it means, and why it is so.
 func (e notStoredError) Is(target error) bool { return target == cache.ErrNotStored }
 func (e notStoredError) Unwrap() error        { return e.error }
 
 // takeBack removes what a Put that failed has written, and reports whether
-// nobody else was faster.
+// nobody else was faster: only then is it certain that none of it is, or was,
+// another's. A file whose rename has failed, and is not there, may be there yet
+// over a network.
 func (s *Store) takeBack(f *folder, before int) bool {
 	if len(f.files) == before {
 		return true
 	}
 	all := true
 	for _, n := range f.files[before:] {
-		all = remove(f.file(string(n))) == nil && all
+		all = remove(f.file(string(n))) == nil && all // all are tried
 	}
 	f.files = f.files[:before]
 	return all && s.syncDir(f.path) == nil
 }
 
+// fits refuses what load would not read again.
 func (s *Store) fits(key string, entries []cache.Entry) error {
 	for _, e := range entries {
 		if len(key)+len(e.ID) > maxNames {
@@ -84,9 +91,12 @@ func (s *Store) fits(key string, entries []cache.Entry) error {
 }
 
 // plan says which entries are to be written, the oldest first, and which IDs
-// only lose what they have, because their last entry here has expired.
+// only lose what they have, because their last entry here has expired. What
+// would be removed at once, as it is replaced or above MaxPerKey, is not
+// written at all.
 func (s *Store) plan(entries []cache.Entry, now time.Time) (fresh []cache.Entry, gone []idName) {
 	seen := make(map[string]bool, len(entries))
+	// From the newest, which is what replacing and the bound go by.
 	for _, e := range slices.Backward(entries) {
 		switch {
 		case seen[e.ID]:
@@ -131,7 +141,7 @@ func (s *Store) writeAll(ctx context.Context, f *folder, key string, entries []c
 	}
 	for i, e := range entries {
 		if err := ctx.Err(); err != nil {
-			return err
+			return err // and what is written is taken back
 		}
 		name := newFileName(seq+uint64(i), millis(e.Expires), idNameOf(e.ID), rand.Uint32())
 		if err := s.write(f, name, encode(f.name, name, key, e)); err != nil {
@@ -139,7 +149,7 @@ func (s *Store) writeAll(ctx context.Context, f *folder, key string, entries []c
 		}
 		s.counts.put.Add(1)
 	}
-	return s.syncDir(f.path)
+	return s.syncDir(f.path) // once for all names
 }
 
 // write makes a file appear at once and complete, and adds it to f. It does so
@@ -153,7 +163,7 @@ func (s *Store) write(f *folder, name fileName, data []byte) error {
 		err = os.Rename(tmp, f.file(string(name)))
 	}
 	if err != nil {
-		os.Remove(tmp)
+		os.Remove(tmp) // if that fails, too, a Sweep finds it stale
 	}
 	return err
 }

@@ -45,6 +45,7 @@ var (
 	errDamaged = errors.New("damaged")
 )
 
+// encode is one entry as a file. The names it will have go into its checksum.
 func encode(dir string, name fileName, key string, e cache.Entry) []byte {
 	b := make([]byte, headerLen, headerLen+len(key)+len(e.ID)+len(e.Value))
 	copy(b, magic)
@@ -66,17 +67,19 @@ func decode(dir string, name fileName, b []byte) (key string, e cache.Entry, err
 	keyLen := uint64(binary.BigEndian.Uint32(b[bodyAt+8:]))
 	idLen := uint64(binary.BigEndian.Uint32(b[bodyAt+12:]))
 	rest := b[headerLen:]
-	if keyLen+idLen > uint64(len(rest)) {
+	if keyLen+idLen > uint64(len(rest)) { // as 64 bits it cannot overflow
 		return "", cache.Entry{}, errDamaged
 	}
 	key, rest = string(rest[:keyLen]), rest[keyLen:]
 	e.ID, e.Value = string(rest[:idLen]), rest[idLen:len(rest):len(rest)]
+	// As the name says, which the checksum covers, and without its limit.
 	if expires != 0 {
 		e.Expires = time.UnixMilli(expires)
 	}
 	return key, e, nil
 }
 
+// checksum leaves out the magic and itself.
 func checksum(dir string, name fileName, b []byte) uint32 {
 	sum := crc32.Update(0, castagnoli, []byte(dir))
 	sum = crc32.Update(sum, castagnoli, []byte(name))

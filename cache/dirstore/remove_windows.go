@@ -11,7 +11,11 @@ const (
 	accessDelete      = 0x00010000 // DELETE
 	flagDeleteOnClose = 0x04000000 // FILE_FLAG_DELETE_ON_CLOSE
 	sharingViolation  = syscall.Errno(32)
-	sharingTries      = 20 // of about a millisecond
+
+	// A file that is open elsewhere is tried again, since who takes or reads it
+	// closes it at once. After 20 tries of about a millisecond it is left to
+	// whoever holds it.
+	sharingTries = 20
 )
 
 // remove removes a file for one of all who try at the same time. Two handles
@@ -25,6 +29,7 @@ func remove(path string) error {
 		return &fs.PathError{Op: "remove", Path: path, Err: err}
 	}
 	for try := 1; ; try++ {
+		// No sharing, and no reparse point followed: the file itself, or none.
 		handle, err := syscall.CreateFile(name, accessDelete, 0, nil, syscall.OPEN_EXISTING,
 			flagDeleteOnClose|syscall.FILE_FLAG_OPEN_REPARSE_POINT, 0)
 		if err == nil {
@@ -33,7 +38,7 @@ func remove(path string) error {
 		switch {
 		case err == nil:
 			return nil
-		case err == sharingViolation && try == sharingTries:
+		case err == sharingViolation && try == sharingTries: // as if it were gone
 			return fmt.Errorf("%w: %s is held open by another", fs.ErrNotExist, path)
 		case err != sharingViolation:
 			return &fs.PathError{Op: "remove", Path: path, Err: err}

@@ -21,7 +21,8 @@ type Stats struct {
 	Unreadable uint64 // left alone: could not be opened, read or removed
 }
 
-// counts is Stats while it counts.
+// counts is Stats while it counts. Each number is right by itself; together
+// they are of one moment only when no call runs.
 type counts struct {
 	put, taken, deleted, lost                  atomic.Uint64
 	expired, evicted, replaced, damaged, stale atomic.Uint64

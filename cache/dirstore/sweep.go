@@ -26,6 +26,8 @@ func (s *Store) Clear(ctx context.Context) error {
 	return fail("clear", s.clear(ctx))
 }
 
+// clear goes on after an error: what can be removed is, and the caller hears
+// that something may be left.
 func (s *Store) clear(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -38,6 +40,9 @@ func (s *Store) clear(ctx context.Context) error {
 	return cmp.Or(failed, err)
 }
 
+// clearFolder removes temporary files as well, whatever their age: a Put that
+// is writing one fails, or begins again, and what is put while Clear runs may
+// stay.
 func (s *Store) clearFolder(f *folder) (failed error) {
 	for _, n := range f.files {
 		failed = cmp.Or(failed, s.drop(f, n, &s.counts.deleted))
@@ -52,7 +57,10 @@ func (s *Store) clearFolder(f *folder) (failed error) {
 	return failed
 }
 
+// sweep goes by names alone, and evicts after all have been seen: which are the
+// oldest of all keys shows only then.
 func (s *Store) sweep(ctx context.Context, now time.Time) (removed int, err error) {
+	// Names of all keys at once, since the oldest of all are looked for.
 	var all []placed
 	err = s.eachFolder(ctx, func(f *folder) bool {
 		removed += s.sweepFolder(f, now)
@@ -71,13 +79,15 @@ type placed struct {
 	n fileName
 }
 
-// evict removes the oldest of all files above MaxEntries.
+// evict removes the oldest of all files above MaxEntries. Their order is that
+// of their sequences, and so of the clocks that wrote them.
 func (s *Store) evict(all []placed) (removed int) {
 	excess := len(all) - s.opts.MaxEntries
 	if excess <= 0 {
 		return 0
 	}
 	slices.SortFunc(all, func(a, b placed) int { return cmp.Compare(a.n, b.n) })
+	// One that another has dropped counts as well: it is one less.
 	for _, p := range all[:excess] {
 		if s.drop(p.f, p.n, &s.counts.evicted) == nil {
 			removed++
@@ -104,7 +114,9 @@ func (s *Store) sweepOnce(now time.Time) {
 }
 
 // sweepSome sweeps two keys of the first that the directory has: about 50 us.
-// It is what a program that is always short-lived contributes.
+// It is what a program that is always short-lived contributes. What is behind
+// the first is left to a census or to Sweep, since to list it all is what would
+// take long.
 func (s *Store) sweepSome(now time.Time) {
 	const among, some = 64, 2
 	names, err := s.keyDirs(among)
@@ -127,6 +139,7 @@ func (s *Store) countPuts(ctx context.Context, puts int, now time.Time) {
 	if puts == 0 || s.untilCensus.Add(-int64(puts)) > 0 {
 		return
 	}
+	// Before the census, so that Puts beside this one do not take it as well.
 	s.untilCensus.Store(s.censusEvery())
 	if err := s.census(ctx, now); err != nil {
 		s.untilCensus.Store(1)
@@ -136,6 +149,8 @@ func (s *Store) countPuts(ctx context.Context, puts int, now time.Time) {
 // census sweeps, unless there are too few keys to exceed MaxEntries. Counting
 // keys is one listing; counting entries is one per key.
 func (s *Store) census(ctx context.Context, now time.Time) error {
+	// Other processes may have a larger MaxPerKey, and then more under a key
+	// than this reckons with: they count by their own.
 	names, err := s.keyDirs(-1)
 	if err != nil || int64(len(names))*int64(s.opts.MaxPerKey) <= int64(s.opts.MaxEntries) {
 		return err

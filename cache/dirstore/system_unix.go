@@ -10,16 +10,19 @@ import (
 	"syscall"
 )
 
+// canSync says that a directory can be synced like a file.
 const canSync = true
 
 // noFollow neither follows a symbolic link nor waits for the other end of a
 // FIFO.
 const noFollow = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
+// openDir fails for what is no directory, rather than open it.
 func openDir(path string) (*os.File, error) {
 	return os.OpenFile(path, noFollow|syscall.O_DIRECTORY, 0)
 }
 
+// openFile may open a device or a FIFO, which load then finds out.
 func openFile(path string) (*os.File, error) { return os.OpenFile(path, noFollow, 0) }
 
 // remove removes a file for one of all who try at the same time. Unlike
@@ -36,7 +39,8 @@ func remove(path string) error {
 	}
 }
 
-// makePrivate gives back what an odd umask has taken.
+// makePrivate gives back what an odd umask has taken: one that takes the
+// owner's right to read would make an entry that nobody can take.
 func makePrivate(file *os.File) error {
 	info, err := file.Stat()
 	if err == nil && info.Mode().Perm() != 0o600 {
@@ -45,6 +49,7 @@ func makePrivate(file *os.File) error {
 	return err
 }
 
+// syncDir waits until the names in a directory are on disk.
 func syncDir(path string) error {
 	d, err := openDir(path)
 	if err != nil {
@@ -65,7 +70,9 @@ func ownedAlone(dir string, info fs.FileInfo) error {
 	return nil
 }
 
-// exhausted is true of errors that are the process's or the system's state.
+// exhausted is true of errors that are the process's or the system's state: too
+// many open files, or no memory. A Take that passed over a file for that would
+// call a full store empty.
 func exhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }

@@ -21,6 +21,9 @@ func (s *Store) Take(ctx context.Context, key string, max int) ([]cache.Entry, e
 	return taken, fail("take", err)
 }
 
+// take lists, takes, and lists again if all that it saw went to others. That is
+// bounded: who has lost so often reports a miss, which costs a handshake and
+// not more time than it had.
 func (s *Store) take(ctx context.Context, key string, max int, now time.Time) ([]cache.Entry, error) {
 	if max < 1 {
 		return nil, fmt.Errorf("at most %d entries make no sense", max)
@@ -61,8 +64,10 @@ func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, no
 		}
 		n := f.files[i]
 		if n == "" {
-			continue
+			continue // dropped below a newer one of its ID
 		}
+		// Before it goes itself: if this process dies in between, the older
+		// one is not left as the newest.
 		s.dropReplaced(f, i)
 		if n.expired(now) {
 			s.drop(f, n, &s.counts.expired)
@@ -76,7 +81,7 @@ func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, no
 			again = true
 		case takeErr == errSkipped:
 		case exhausted(takeErr):
-			i, err = 0, takeErr // the next would fail as well
+			i, err = 0, takeErr // the last: the next would fail as well
 		default:
 			err = takeErr
 		}
@@ -84,6 +89,8 @@ func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, no
 	if len(taken) == 0 {
 		return nil, again, err
 	}
+	// With some in hand an error is passed over, also the context's: they are
+	// removed, and would be lost (cache.Store, Contexts).
 	s.counts.taken.Add(uint64(len(taken)))
 	if err := s.syncDir(f.path); err != nil {
 		return nil, false, err // a loss of power might bring them back
@@ -118,6 +125,7 @@ func (s *Store) takeFile(f *folder, n fileName, key string) (cache.Entry, error)
 		}
 		return cache.Entry{}, errSkipped
 	}
+	// This is the moment in which it becomes ours, or another's.
 	switch err := remove(f.file(string(n))); {
 	case err == nil:
 		return e, nil
@@ -137,6 +145,7 @@ func (s *Store) Delete(ctx context.Context, key, id string) (bool, error) {
 	return was, fail("delete", err)
 }
 
+// delete looks for the newest of the ID: older ones are replaced, and go first.
 func (s *Store) delete(ctx context.Context, key string, id idName, now time.Time) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -158,7 +167,8 @@ func (s *Store) delete(ctx context.Context, key string, id idName, now time.Time
 }
 
 // deleteFile does not open the file. If it is damaged, whoever deletes it has
-// still kept everybody else from it.
+// still kept everybody else from it. The removal decides, as for Take; if it is
+// not known to be on disk, the caller does not have it.
 func (s *Store) deleteFile(f *folder, n fileName, now moment) (bool, error) {
 	if n.expired(now) {
 		return false, s.drop(f, n, &s.counts.expired)

@@ -14,16 +14,17 @@
 // every failover can do so.
 //
 // Therefore, by default, entries end with the life of the server that took them
-// in. A life is a replication ID: Redis makes a new one when a server starts and
-// when one is promoted, and it is no part of the data. An entry of a life that
-// is over is never handed out, and is removed when it is met. So after a restart,
-// from whatever file, and after a failover, whatever was lost, the pool begins
-// empty, and nothing comes twice; two servers that both take themselves for
-// the primary share no entry either. It costs tickets, and no round trip.
+// in. A life is a replication ID: Redis makes a new one when a server starts
+// and when one is promoted, and it is no part of the data. An entry of a life
+// that is over is never handed out, and is removed when it is met. So after a
+// restart, from whatever file, and after a failover, whatever was lost, the
+// pool begins empty, and nothing comes twice; two servers that both take
+// themselves for the primary share no entry either. It costs tickets, and no
+// round trip.
 //
 // A life also ends when a server's first replica connects, and when it has had
-// none for an hour (repl-backlog-ttl). In a cluster, a slot that moves to another
-// node leaves its life behind.
+// none for an hour (repl-backlog-ttl). In a cluster, a slot that moves to
+// another node leaves its life behind.
 //
 // With Options.Survive entries outlive all this, on the caller's word that no
 // removal is ever forgotten. With Options.Replicas, Take, Delete and Clear wait
@@ -50,8 +51,8 @@
 //	runs (virtual machines)
 //
 // A replica that acknowledges and then itself restarts with an old file, before
-// it is promoted, has forgotten as well. The servers' min-replicas-to-write makes
-// the window of "twice" smaller, to some seconds, and closes it nowhere.
+// it is promoted, has forgotten as well. The servers' min-replicas-to-write
+// makes the window of "twice" smaller, to some seconds, and closes it nowhere.
 //
 // # Retries
 //
@@ -64,8 +65,8 @@
 // commands by itself takes this promise away.
 //
 // Every call returns when its context is done, also with a client that does not
-// set ContextTimeoutEnabled; the command then ends in the background, within the
-// client's own timeouts.
+// set ContextTimeoutEnabled; the command then ends in the background, within
+// the client's own timeouts.
 //
 // # Memory
 //
@@ -83,6 +84,7 @@
 // # Servers
 //
 // Tested with Redis 7.0. The scripts need Redis 5 (ZPOPMAX) and a user who may
-// INFO; Valkey has the same commands and was not run. The clock is the server's:
-// clients whose clock is ahead of it see entries live longer, by as much.
+// INFO; Valkey has the same commands and was not run. The clock is the
+// server's: clients whose clock is ahead of it see entries live longer, by as
+// much.
 package redisstore

@@ -8,7 +8,9 @@ import "strings"
 //	namespace:{=key}:records
 //
 // What is in braces is the hash tag: it alone decides the slot of a cluster, so
-// that both names are in one. A tag must not be empty nor have a brace in it.
+// that both names are in one. A tag must not be empty nor have a brace in it:
+// hence the equals sign, and the escapes. The namespace is escaped as well, or
+// a brace of its own would begin a tag in front of this one.
 const (
 	tagBegin      = ":{="
 	indexSuffix   = "}:ids"
@@ -21,7 +23,8 @@ func (s *Store) names(key string) []string {
 	return []string{tag + indexSuffix, tag + recordsSuffix}
 }
 
-// keyOf is the key that has an index of this name.
+// keyOf is the key that has an index of this name. What escape would not have
+// written, such as a name that somebody else chose alike, is no key of ours.
 func (s *Store) keyOf(index string) (key string, ok bool) {
 	tag, ok := strings.CutPrefix(index, s.begin)
 	if !ok {
@@ -43,5 +46,7 @@ var (
 	glob      = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, "^", `\^`, "-", `\-`)
 )
 
+// escape writes a key so that it has no brace; unescape reads it. A percent
+// sign is escaped as well, or two keys could be written alike.
 func escape(s string) string   { return escaper.Replace(s) }
 func unescape(s string) string { return unescaper.Replace(s) }

@@ -18,6 +18,9 @@ func (s *Store) Put(ctx context.Context, key string, entries ...cache.Entry) err
 	return fail("put", s.put(ctx, key, entries))
 }
 
+// put sends one script, once, and says whether it is certain that nothing came
+// of it. A call that was given up, because its context ended, is not: the
+// command may be on its way.
 func (s *Store) put(ctx context.Context, key string, entries []cache.Entry) error {
 	if err := ctx.Err(); err != nil {
 		return notStored(err)
@@ -42,6 +45,7 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry) erro
 	return err
 }
 
+// fits refuses what the server would take: the bound is the store's own.
 func (s *Store) fits(key string, entries []cache.Entry) error {
 	for _, e := range entries {
 		if len(key)+len(e.ID) > maxNames {
@@ -62,7 +66,9 @@ func (s *Store) common() []any {
 	return []any{"life"}
 }
 
-// lastOfEach leaves the last entry of each ID, in its place.
+// lastOfEach leaves the last entry of each ID, in its place, since the script
+// expects no ID twice. What is above MaxPerKey the script leaves out, when it
+// knows what has expired by the server's clock.
 func lastOfEach(entries []cache.Entry) []cache.Entry {
 	if len(entries) == 1 {
 		return entries
@@ -79,7 +85,8 @@ func lastOfEach(entries []cache.Entry) []cache.Entry {
 	return last
 }
 
-// expiry is how scripts write it.
+// expiry is how scripts write it: milliseconds since 1970, or nothing for
+// never.
 func expiry(e cache.Entry) string {
 	if e.Expires.IsZero() {
 		return ""
@@ -88,7 +95,8 @@ func expiry(e cache.Entry) string {
 }
 
 // refusals are the errors of a server that has done nothing: those that come
-// before a script begins, and those that stop it at its first write.
+// before a script begins, and those that stop it at its first write. Once it
+// has written, Redis lets it go on to its end (see put.lua).
 var refusals = []string{
 	"OOM", "READONLY", "NOREPLICAS", "MISCONF", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
 	"MOVED", "ASK", "CROSSSLOT", "WRONGTYPE", "NOSCRIPT", "NOAUTH", "WRONGPASS",
@@ -113,6 +121,7 @@ func notStored(err error) error { return notStoredError{err} }
 
 type notStoredError struct{ error }
 
+// Is and Unwrap let errors.Is find both: what it means, and why it is so.
 func (e notStoredError) Is(target error) bool { return target == cache.ErrNotStored }
 func (e notStoredError) Unwrap() error        { return e.error }
 

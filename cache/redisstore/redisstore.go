@@ -19,9 +19,9 @@ type Options struct {
 	// Clear and List see one namespace.
 	Namespace string
 
-	// MaxPerKey is how many entries a key may have; 0: 64, as many as the memory
-	// pool above keeps. How many there are in all is bounded by the servers'
-	// maxmemory, see "Memory" above.
+	// MaxPerKey is how many entries a key may have; 0: 64, as many as the
+	// memory pool above keeps. How many there are in all is bounded by the
+	// servers' maxmemory, see "Memory" above.
 	MaxPerKey int
 
 	// MaxValue is the size of a value in bytes above which Put refuses it; 0:
@@ -39,8 +39,8 @@ type Options struct {
 	// without.
 	Replicas int
 
-	// ReplicaTimeout is how long Take, Delete and Clear wait for replicas; 0: 25
-	// ms. What they do not hear of by then is lost.
+	// ReplicaTimeout is how long Take, Delete and Clear wait for replicas; 0:
+	// 25 ms. What they do not hear of by then is lost.
 	ReplicaTimeout time.Duration
 }
 
@@ -79,6 +79,8 @@ func New(client redis.UniversalClient, opts Options) (*Store, error) {
 	return &Store{client: client, opts: opts, begin: escape(opts.Namespace) + tagBegin}, nil
 }
 
+// fill sets the defaults, and refuses what can only be a mistake: to find it at
+// the first Put would be to lose tickets without a word.
 func (o *Options) fill() error {
 	for _, bound := range []struct {
 		name     string

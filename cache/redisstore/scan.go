@@ -24,6 +24,8 @@ func (s *Store) Clear(ctx context.Context) error {
 	return fail("clear", s.clear(ctx))
 }
 
+// clear unlinks what it finds, page by page, and is no single step: what is put
+// behind its back may stay. The first error ends it, and says so.
 func (s *Store) clear(ctx context.Context) error {
 	nodes, err := s.nodes(ctx)
 	if err != nil {
@@ -48,7 +50,9 @@ func (s *Store) clear(ctx context.Context) error {
 	return s.clearedEverywhere(ctx, nodes)
 }
 
-// unlink removes one key a command: two may be in different slots.
+// unlink removes one key a command: two may be in different slots. UNLINK frees
+// the memory behind the command, where DEL would stop the server for large
+// ones.
 func (s *Store) unlink(ctx context.Context, names []string) error {
 	_, err := patiently(ctx, func() ([]redis.Cmder, error) {
 		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -61,8 +65,8 @@ func (s *Store) unlink(ctx context.Context, names []string) error {
 	return err
 }
 
-// clearedEverywhere waits for replicas. WAIT is about everything that the server
-// had done before the command in front of it.
+// clearedEverywhere waits for replicas. WAIT is about everything that the
+// server had done before the command in front of it.
 func (s *Store) clearedEverywhere(ctx context.Context, nodes []*redis.Client) error {
 	for _, node := range nodes {
 		_, err := patiently(ctx, func() (any, error) {
@@ -94,6 +98,9 @@ func (s *Store) List(ctx context.Context) iter.Seq2[cache.Listed, error] {
 // errStopped is for a caller who wants no more.
 var errStopped = errors.New("stopped")
 
+// list is one script for each key, which shows what belongs to the server's
+// life and has not expired: what Take could return. The names seen are kept as
+// half a hash, 16 bytes for each key that there is.
 func (s *Store) list(ctx context.Context, visit func(cache.Listed) bool) error {
 	nodes, err := s.nodes(ctx)
 	if err != nil {
@@ -122,7 +129,8 @@ func (s *Store) list(ctx context.Context, visit func(cache.Listed) bool) error {
 	return nil
 }
 
-// listKeys shows what is under some keys, in one round trip.
+// listKeys shows what is under some keys, in one round trip, or one for each
+// node of a cluster.
 func (s *Store) listKeys(ctx context.Context, keys []string, visit func(cache.Listed) bool) error {
 	if len(keys) == 0 {
 		return nil
@@ -161,7 +169,9 @@ func (s *Store) listKeys(ctx context.Context, keys []string, visit func(cache.Li
 	return nil
 }
 
-// nodes are the servers that have keys.
+// nodes are the servers that have keys: SCAN is about one server, and go-redis
+// would send it to any. Clients that wrap another without telling its kind are
+// refused, since what was not walked over would pass for cleared.
 func (s *Store) nodes(ctx context.Context) ([]*redis.Client, error) {
 	return patiently(ctx, func() (nodes []*redis.Client, err error) {
 		var mu sync.Mutex
@@ -189,7 +199,8 @@ func (s *Store) nodes(ctx context.Context) ([]*redis.Client, error) {
 	})
 }
 
-// scan ranges over a server's names in the namespace, in pages.
+// scan ranges over a server's names in the namespace, in pages. What is there
+// from the beginning to the end is shown at least once, as Redis promises.
 func (s *Store) scan(ctx context.Context, node *redis.Client, suffix string) iter.Seq2[[]string, error] {
 	return func(yield func([]string, error) bool) {
 		for cursor := uint64(0); ; {

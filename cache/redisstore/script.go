@@ -31,8 +31,11 @@ var (
 	listScript   = newScript(listLua)
 )
 
+// A script is known to the servers by its digest, and to a server that has
+// restarted not at all.
 type script struct{ source, digest string }
 
+// newScript puts the common part before the verb's.
 func newScript(verb string) *script {
 	source := commonLua + "\n" + verb
 	digest := sha1.Sum([]byte(source)) // how Redis names scripts
@@ -40,6 +43,7 @@ func newScript(verb string) *script {
 }
 
 // command is EVALSHA, or EVAL for a server that does not know the script yet.
+// Its first key stands at 3, by which a cluster's client finds the node.
 func (c *script) command(ctx context.Context, whole bool, names []string, args []any) *redis.Cmd {
 	verb, text := "evalsha", c.digest
 	if whole {
@@ -55,7 +59,8 @@ func (c *script) command(ctx context.Context, whole bool, names []string, args [
 }
 
 // taught sends a script by its name, and as a whole to servers that answer that
-// they do not know it.
+// they do not know it. Such an answer says that nothing was done, so to send it
+// again is no repetition, for a Put neither.
 func taught(send func(whole bool) error) error {
 	err := send(false)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
@@ -68,6 +73,8 @@ func taught(send func(whole bool) error) error {
 // connection breaks after it was sent, and it may have been done.
 type once struct{ *redis.Cmd }
 
+// NoRetry is asked by the client when the connection broke; Clone keeps the
+// answer when a client copies the command to send it elsewhere.
 func (once) NoRetry() bool        { return true }
 func (o once) Clone() redis.Cmder { return once{o.Cmd.Clone().(*redis.Cmd)} }
 
@@ -95,12 +102,13 @@ func (s *Store) remove(ctx context.Context, c *script, key string, args []any) (
 	return reply, err
 }
 
+// A pipeliner is a client, or a connection of one.
 type pipeliner interface {
 	Pipelined(ctx context.Context, fn func(redis.Pipeliner) error) ([]redis.Cmder, error)
 }
 
-// removeEverywhere sends WAIT behind the script, over the same connection, since
-// it is about what was written over it.
+// removeEverywhere sends WAIT behind the script, over the same connection,
+// since it is about what was written over it.
 func (s *Store) removeEverywhere(ctx context.Context, c *script, key string, args []any) (reply any, err error) {
 	names := s.names(key)
 	if one, ok := s.client.(*redis.Client); ok {
@@ -118,6 +126,9 @@ func (s *Store) removeEverywhere(ctx context.Context, c *script, key string, arg
 	return reply, err
 }
 
+// removeOn pipelines script and WAIT. If the server does not know the script,
+// it has still answered the WAIT, about nothing; the second time is the one
+// that counts. An error of WAIT is the removal's: it was made, and is lost.
 func (s *Store) removeOn(ctx context.Context, conn pipeliner, c *script, names []string, args []any) (any, error) {
 	var cmd, wait *redis.Cmd
 	err := taught(func(whole bool) error {
@@ -135,6 +146,7 @@ func (s *Store) removeOn(ctx context.Context, conn pipeliner, c *script, names [
 	return cmd.Val(), err
 }
 
+// wait is WAIT, whose 0 would mean to wait for ever.
 func (s *Store) wait(ctx context.Context, p redis.Pipeliner) *redis.Cmd {
 	return p.Do(ctx, "wait", s.opts.Replicas, max(1, s.opts.ReplicaTimeout.Milliseconds()))
 }
@@ -142,6 +154,7 @@ func (s *Store) wait(ctx context.Context, p redis.Pipeliner) *redis.Cmd {
 // errUnheard is of a removal that was made and may be undone.
 var errUnheard = errors.New("too few replicas have heard of the removal")
 
+// heard fails if fewer replicas than asked for have answered WAIT.
 func (s *Store) heard(wait *redis.Cmd) error {
 	n, err := wait.Int()
 	if err == nil && n < s.opts.Replicas {
@@ -151,7 +164,9 @@ func (s *Store) heard(wait *redis.Cmd) error {
 }
 
 // patiently runs f and returns when the context is done even if f does not: the
-// client listens to a context between commands, and not always to its end.
+// client listens to a context between commands, and not always to its end. What
+// f brings later is dropped, so a Take that was given up may lose entries. A
+// context that cannot end costs no goroutine.
 func patiently[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	var zero T
 	if err := ctx.Err(); err != nil {

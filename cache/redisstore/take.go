@@ -17,6 +17,9 @@ func (s *Store) Take(ctx context.Context, key string, max int) ([]cache.Entry, e
 	return entries, fail("take", err)
 }
 
+// take loses what the script removed if the call is given up on before its
+// reply is there. A record that no Put can have written is dropped: it is gone
+// already.
 func (s *Store) take(ctx context.Context, key string, max int) ([]cache.Entry, error) {
 	if max < 1 {
 		return nil, fmt.Errorf("at most %d entries are wanted", max)
@@ -58,7 +61,8 @@ func (s *Store) Delete(ctx context.Context, key, id string) (bool, error) {
 	return reply == int64(1), nil
 }
 
-// texts are the strings of a script's reply.
+// texts are the strings of a script's reply, numbers among them. A reply of
+// another form is an error: somebody else answers there.
 func texts(reply any) ([]string, error) {
 	list, ok := reply.([]any)
 	if !ok {
