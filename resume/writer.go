@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -117,16 +118,22 @@ func (v *vault) flush(ctx context.Context) error {
 	})
 }
 
-// unwritten queues what is in the pool alone, of the keys that match. The pool
-// is locked, a shard at a time, while it looks: so it only counts references,
-// and the caller enqueues.
+// unwritten queues what is in the pool alone, of the keys that match: key by
+// key, and of each the oldest first, since the last put is the store's newest.
+// The pool is locked, a shard at a time, while it looks: so it only counts
+// references, and the caller enqueues.
 func (v *vault) unwritten(match func(serverKey) bool) (jobs []job) {
+	byKey := make(map[serverKey][]job)
 	v.core.pool.RemoveIf(func(key serverKey, s *session) bool { // only to see all
 		if v.keeps(key) && match(key) && s.filed.Load() == nil && s.queue() {
-			jobs = append(jobs, job{put: s})
+			byKey[key] = append(byKey[key], job{put: s})
 		}
 		return false
 	})
+	for _, of := range byKey {
+		slices.SortFunc(of, func(a, b job) int { return cmp.Compare(a.put.serial, b.put.serial) })
+		jobs = append(jobs, of...)
+	}
 	return jobs
 }
 
