@@ -147,7 +147,8 @@ func (c *ServerCache) Get1Session(conn net.Conn) *Session {
 // nil, for a session of another cache, one that has ended already, a Pending
 // object and a stateless session, which nothing can revoke. It is false, too,
 // when the store does not answer: the session is as it was, and another call
-// may succeed.
+// may succeed. A TLS 1.2 session that is not in the store, since another
+// handshake has it in hand, is waited for, 100 ms at most.
 func (c *ServerCache) Remove(h *Session) bool {
 	core := c.core()
 	if st := h.Status(); st == Unknown || st == Freed || h.s.core() != core.books || !h.s.isNamed() {

@@ -245,9 +245,7 @@ func (s *serverStore) revoke(of *session, v verdict) bool {
 	if !of.verdict.CompareAndSwap(stored, reclaiming) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
-	defer cancel()
-	mine, err := s.sealed.store.Delete(ctx, where.key, where.id)
+	mine, err := s.delete(of, where)
 	if err != nil {
 		s.failed(of.key.name, "delete", err)
 		of.verdict.CompareAndSwap(reclaiming, stored)
@@ -261,6 +259,21 @@ func (s *serverStore) revoke(of *session, v verdict) bool {
 	}
 	s.core.books.depart(of)
 	return mine
+}
+
+// delete asks the store again if a TLS 1.2 session is not there: a server that
+// resumes it has it in hand and puts it back, for which it has no longer than a
+// handshake waits.
+func (s *serverStore) delete(of *session, where *filing) (mine bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
+	defer cancel()
+	for until := time.Now().Add(2 * takeDeadline); ; {
+		mine, err = s.sealed.store.Delete(ctx, where.key, where.id)
+		if mine || err != nil || !of.reusable() || time.Now().After(until) {
+			return mine, err
+		}
+		time.Sleep(takeDeadline / 10)
+	}
 }
 
 // recordOf is a session as it is kept outside the process.
