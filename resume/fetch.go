@@ -121,11 +121,13 @@ func (v *vault) bring(key serverKey, seen *view, birth uint64) (brought int, fai
 		// Expired or unreadable entries count for nothing, and good ones may
 		// lie below them. But one handshake is not to empty a store of what
 		// another process may be able to read.
+		var early []cache.Entry // what is from the future, in its order
 		for range maxRounds {
 			lacking := wanted - brought
 			if lacking <= 0 || ctx.Err() != nil || v.core.closed.Load() {
 				break
 			}
+			lacking = min(lacking+len(early), maxBatch) // there may be more of those
 			entries, err := v.sealed.store.Take(ctx, place, lacking)
 			if err != nil && !errors.Is(err, cache.ErrMiss) {
 				v.failed(key, "take", err)
@@ -139,16 +141,22 @@ func (v *vault) bring(key serverKey, seen *view, birth uint64) (brought int, fai
 				}
 				break
 			}
+			var back []cache.Entry
 			// The newest last, as they came: the pool hands out the last put.
 			for _, e := range slices.Backward(entries) {
-				if v.revive(key, seen, place, e, birth) {
+				switch usable, later := v.revive(key, seen, place, e, birth); {
+				case usable:
 					brought++
+				case later:
+					back = append(back, e)
 				}
 			}
+			early = append(back, early...)
 			if err != nil || len(entries) < lacking {
 				break // that was all
 			}
 		}
+		v.returnEarly(key, place, early, birth)
 	}
 	return brought, failed
 }

@@ -76,11 +76,11 @@ func TestAlertForfeitsASessionThatIsEvictedWhileItIsWritten(t *testing.T) {
 			c := &ClientCache{Store: Seal(store, f.keys), TicketsPerServer: 1}
 			scope := c.Scope("tenant")
 			conn := receiver(scope)
-			(*shim)(conn).Put(serverName, mint.session())
+			conn.shim.Put(serverName, mint.session())
 			h := conn.Get1Session()
 			synctest.Wait() // the writer has it
 			other := receiver(scope)
-			(*shim)(other).Put(serverName, mint.session())
+			other.shim.Put(serverName, mint.session())
 			assert.Equal(t, stowingEvicted, h.s.verdict.Load())
 			conn.forfeit(failedAlert)
 			time.Sleep(time.Second)

@@ -11,17 +11,18 @@ import (
 )
 
 // revive makes a session of what the store handed out and puts it into the
-// pool. It reports whether there is one to be used. The store has it no more,
-// so whatever is not used here, nor put back, is gone: what cannot be read, and
-// what has ended since it was stored.
+// pool. It reports whether there is one to be used, or whether there will be
+// one later, by our clock: that is for others, whose clocks are right. The store
+// has it no more, so whatever is neither is gone: what cannot be read, and what
+// has ended since it was stored.
 //
 // NewSession is not called again for it, and the ledger knows it from here on,
 // whatever becomes of it, so that the books balance.
-func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, birth uint64) bool {
+func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, birth uint64) (usable, later bool) {
 	c := v.core
 	if c.closed.Load() { // while the store was looking
 		v.returnEntry(place, e)
-		return false
+		return false, false
 	}
 	record, err := v.sealed.open(place, e)
 	var cs *tls.ClientSessionState
@@ -34,7 +35,7 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	if err != nil || record.Scope != key.domain().name || record.Server != key.name {
 		c.ledger.count(&c.ledger.unreadable)
 		v.failed(key, "unreadable", err)
-		return false
+		return false, false
 	}
 	var info ticket.Info
 	inspect(&info, record.Ticket, record.State, 0)
@@ -46,14 +47,17 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	s.name(record.Ticket)
 	s.allowReuse(info.Version)
 	s.setRecord(&info, record, seen)
+	now, where := time.Now(), filing{place, e.ID}
+	if s.lapsed(now) == clockBack && !v.isOver(key, where, birth) {
+		return false, true
+	}
 	s.state.Store(cs)
 	s.spoken.Store(announced) // when it was received, here or elsewhere
 	c.ledger.fetch(s)
-	where := filing{place, e.ID}
-	if why := cmp.Or(s.spent(time.Now()), v.doomOf(where)); why != none {
+	if why := cmp.Or(s.spent(now), v.doomOf(where)); why != none {
 		s.end(why)
 		v.tellEnd(s)
-		return false
+		return false, false
 	}
 	if s.reusable() { // before it is in the pool, where Remove looks for filed
 		v.putBack(s, place, e)
@@ -66,12 +70,12 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 		v.forget(s)
 	}
 	v.tellOf(SessionFetched, s)
-	return true
+	return true, false
 }
 
 // spent is why a session that was stored cannot be used any more, or none. A
-// clock that stands before its receipt, which another machine's clock dated, is
-// no reason to lose it: it stays in the pool until the clock has caught up.
+// clock that stands before its receipt is not among the reasons: that is for
+// others to judge.
 //
 // What an endpoint refused here counts against what it gave out before and
 // others have stored (rule N16).
@@ -116,9 +120,30 @@ func (v *vault) putBack(s *session, place string, e cache.Entry) {
 	}
 }
 
-// returnEntry puts an entry back as it came, as the newest of its key.
-func (v *vault) returnEntry(place string, e cache.Entry) error {
+// isOver reports whether what was taken out of the store since birth has been
+// cleared or removed.
+func (v *vault) isOver(key serverKey, where filing, birth uint64) bool {
+	return (&session{key: key, birth: birth}).isCleared() || v.doomOf(where) != none
+}
+
+// returnEarly stores again what revive did not want yet.
+func (v *vault) returnEarly(key serverKey, place string, entries []cache.Entry, birth uint64) {
+	if len(entries) == 0 {
+		return
+	}
+	if err := v.returnEntry(place, entries...); err != nil {
+		v.failed(key, "put", err)
+	}
+	for _, e := range entries {
+		if where := (filing{place, e.ID}); v.isOver(key, where, birth) { // since we looked
+			v.drop(key, where)
+		}
+	}
+}
+
+// returnEntry puts entries back as they came, the last as the newest of its key.
+func (v *vault) returnEntry(place string, entries ...cache.Entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
-	return v.sealed.store.Put(ctx, place, e)
+	return v.sealed.store.Put(ctx, place, entries...)
 }
