@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // A store hands out the last that was put, and drops the first at a bound: what
@@ -62,4 +64,100 @@ func TestWhatIsWrittenLateKeepsItsOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Jobs that wait together are written together if they are of one server, and
+// only then: a session under the key of another server would be lost.
+func TestWhatWaitsIsWrittenUnderItsOwnServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		a, b := f.cache(t), f.cache(t)
+		f.shelf.slow("put", 10*time.Millisecond)
+		names := []string{"one.test", "two.test", "one.test", "two.test", "two.test"}
+		for _, name := range names { // all but the first wait for that
+			a.Scope("tenant").Put(name, mint.session())
+		}
+		flush(t, a)
+		for _, name := range names {
+			_, ok := b.Scope("tenant").Get(name)
+			require.True(t, ok, name)
+		}
+		require.Empty(t, f.failures())
+	})
+}
+
+// A store that keeps failing is spared what nobody waits for. Who calls Flush
+// has set a limit of his own.
+func TestSuspendedStoreIsWrittenToByFlushAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		c := f.cache(t)
+		f.shelf.full = true
+		for range 2 * breakAfter {
+			c.Scope("tenant").Put(serverName, mint.session())
+			synctest.Wait()
+		}
+		require.Equal(t, breakAfter, f.shelf.tried)
+		require.Error(t, c.Flush(t.Context()))
+		require.Equal(t, breakAfter+1, f.shelf.tried, "all in one")
+		f.shelf.full = false
+		flush(t, c)
+		require.Equal(t, 2*breakAfter, f.shelf.size())
+		require.Empty(t, c.core().vault.flushes, "nobody listens any more")
+	})
+}
+
+// What cannot be sealed stays where it is, and Flush says so.
+func TestWhatCannotBeSealedStaysInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		f.keys = new(ticket.Keyring)
+		c := f.cache(t)
+		scope := c.Scope("tenant")
+		scope.Put(serverName, mint.session())
+		synctest.Wait()
+		require.Error(t, c.Flush(t.Context()))
+		require.Zero(t, f.shelf.size())
+		require.True(t, scope.Get0Session(serverName).Resumable())
+		_, ok := scope.Get(serverName)
+		require.True(t, ok)
+		require.NoError(t, f.keys.Set([32]byte{1}))
+		scope.Put(serverName, mint.session())
+		flush(t, c)
+		require.Equal(t, 1, f.shelf.size())
+	})
+}
+
+// A TLS 1.2 session is used from memory when it has been stored, too.
+func TestStoredTLS12SessionStaysInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, states := newFleet(), newPeer(t, tls12).states(t, 1)
+		c := f.cache(t)
+		scope := c.Scope("tenant")
+		scope.Put(serverName, states[0])
+		flush(t, c)
+		require.Equal(t, 1, f.shelf.size())
+		for range 3 {
+			_, ok := scope.Get(serverName)
+			require.True(t, ok)
+		}
+		require.Zero(t, f.shelf.taken())
+	})
+}
+
+// Nobody knows whether the store has a TLS 1.2 session after an error of Put.
+// To remove it must reach it there all the same.
+func TestRemoveReachesATLS12SessionOfUnknownWhereabouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, states := newFleet(), newPeer(t, tls12).states(t, 1)
+		f.shelf.late = errors.New("the reply was lost")
+		c := f.cache(t)
+		scope := c.Scope("tenant")
+		scope.Put(serverName, states[0])
+		synctest.Wait()
+		require.Equal(t, 1, f.shelf.size())
+		require.True(t, c.Remove(scope.Get0Session(serverName)))
+		synctest.Wait()
+		require.Zero(t, f.shelf.size())
+	})
 }
