@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"crypto/tls"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -160,4 +161,23 @@ func TestRemoveReachesATLS12SessionOfUnknownWhereabouts(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, f.shelf.size())
 	})
+}
+
+// A session that ends while it is being written does not stay in the store.
+func TestSessionRemovedWhileItIsWrittenIsTakenOut(t *testing.T) {
+	for _, change := range [][]func(server, client *tls.Config){nil, {tls12}} {
+		synctest.Test(t, func(t *testing.T) {
+			f, states := newFleet(), newPeer(t, change...).states(t, 1)
+			f.shelf.slow("put", 10*time.Millisecond)
+			c := f.cache(t)
+			scope := c.Scope("tenant")
+			scope.Put(serverName, states[0])
+			synctest.Wait() // the writer has it
+			require.True(t, c.Remove(scope.Get0Session(serverName)))
+			time.Sleep(time.Second)
+			require.Zero(t, f.shelf.size())
+			require.Empty(t, f.failures())
+			require.EqualValues(t, 1, checkStats(t, c).Removed)
+		})
+	}
 }
