@@ -1,6 +1,7 @@
 package dirstore
 
 import (
+	"cmp"
 	"math"
 	"regexp"
 	"slices"
@@ -24,7 +25,7 @@ func TestNamesSortBySequence(t *testing.T) {
 	}
 	slices.SortStableFunc(names, func(a, b fileName) int { return strings.Compare(string(a[:seqLen]), string(b[:seqLen])) })
 	require.True(t, slices.IsSortedFunc(names, func(a, b fileName) int {
-		return int(int64(a.seq()>>1) - int64(b.seq()>>1))
+		return cmp.Compare(a.seq(), b.seq())
 	}))
 	require.Equal(t, uint64(maxSeq), newFileName(math.MaxUint64, 0, idNameOf("a"), 0).seq())
 }
