@@ -181,3 +181,28 @@ func TestSessionRemovedWhileItIsWrittenIsTakenOut(t *testing.T) {
 		})
 	}
 }
+
+// When one server idles, what is kept near of another stays.
+func TestNearTierSpillsTheIdleServerAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		c := f.nearby(t, 4)
+		scope := c.Scope("tenant")
+		for _, name := range []string{"idle.test", "busy.test"} {
+			scope.Get(name)
+			scope.Put(name, mint.session())
+		}
+		synctest.Wait()
+		require.Zero(t, f.shelf.size())
+		for range 4 {
+			time.Sleep(nearIdle / 2)
+			_, ok := scope.Get("busy.test")
+			require.True(t, ok)
+			scope.Put("busy.test", mint.session())
+		}
+		synctest.Wait()
+		require.Equal(t, 1, f.shelf.size())
+		require.Nil(t, scope.Get0Session("idle.test"))
+		require.True(t, scope.Get0Session("busy.test").Resumable())
+	})
+}
