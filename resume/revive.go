@@ -56,6 +56,7 @@ func (v *vault) revive(key serverKey, seen *view, place string, e cache.Entry, b
 	c.ledger.fetch(s)
 	if why := cmp.Or(s.spent(now), v.doomOf(where)); why != none {
 		s.end(why)
+		v.spare(where) // it is in the store no more
 		v.tellEnd(s)
 		return false, false
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"time"
+	"weak"
 
 	"github.com/tlsresume/tlsresume/cache"
 )
@@ -203,13 +204,27 @@ func (v *vault) drop(key serverKey, where filing) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeDeadline)
 	defer cancel()
 	mine, err := v.sealed.store.Delete(ctx, where.key, where.id)
-	if err != nil {
-		v.failed(key, "delete", err)
-	}
-	if mine {
+	switch {
+	case mine:
 		v.spare(where)
-	} else { // a fetch may have it, which takes no longer than this
-		time.AfterFunc(2*writeDeadline, func() { v.spare(where) })
+	case err == nil: // a fetch may have it, which takes no longer than this
+		v.spareAfter(2*writeDeadline, where)
+	default: // it may be there as long as any ticket is
+		v.failed(key, "delete", err)
+		v.spareAfter(maxTicketAge, where)
 	}
 	return err
+}
+
+// spareAfter keeps no cache alive that nobody uses any more.
+func (v *vault) spareAfter(d time.Duration, where filing) {
+	if v.doomOf(where) == none {
+		return
+	}
+	held := weak.Make(v)
+	time.AfterFunc(d, func() {
+		if v := held.Value(); v != nil {
+			v.spare(where)
+		}
+	})
 }
