@@ -43,8 +43,13 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	}
 	var t handle
 	key := v.fill(&t, cs, state)
-	if again := cs.DidResume && cs.Version < tls.VersionTLS13; again && c.store == nil {
-		return c.sendAgain(l, &t, key)
+	if cs.DidResume && cs.Version < tls.VersionTLS13 {
+		if c.sendAgain(l, key) {
+			return t[:]
+		}
+		if c.store == nil || l != nil && v.descent(l, cs, now).removed { // meanwhile
+			return deadHandle()
+		}
 	}
 	s := c.newServed(t[:], state, cs, descent, l, now)
 	defer s.release()
@@ -64,17 +69,17 @@ func (v *serverView) wrap(l *serverLink, cs *tls.ConnectionState, state *tls.Ses
 	return t[:]
 }
 
-// sendAgain sends the ticket of a TLS 1.2 session that has just been resumed:
-// it is the same session, unless it was removed meanwhile. Many clients do not
+// sendAgain reports whether a TLS 1.2 session that has just been resumed is in
+// memory: then it is the same session, with the same ticket. Many clients do not
 // notice what comes with a resumed TLS 1.2 connection.
-func (c *serverCore) sendAgain(l *serverLink, t *handle, key handleKey) []byte {
+func (c *serverCore) sendAgain(l *serverLink, key handleKey) bool {
 	s, ok := c.pool.Newest(key, (*session).retain)
 	if !ok {
-		return deadHandle()
+		return false
 	}
 	defer s.release()
 	l.send(s)
-	return t[:]
+	return true
 }
 
 // newServed makes a session of a ticket and its state, with one reference, the
