@@ -117,3 +117,13 @@ func TestAConnectionHoldsTheLastOfItsSessions(t *testing.T) {
 	require.True(t, h.cache.Remove(first))
 	require.Equal(t, Freed, first.Status())
 }
+
+// A connection that is asked for its session only when it is over has none.
+func TestAnEndedConnectionGetsNoSessionOfItsOwn(t *testing.T) {
+	h := newHouse(t, new(ServerCache), byListener, func(server, _ *tls.Config) { server.SessionTicketsDisabled = true })
+	h.call(nil)
+	require.Equal(t, Pending, h.cache.Get0Session(h.accepted()).Status())
+	h.call(nil)
+	h.accepted().Close()
+	require.Nil(t, h.cache.Get0Session(h.accepted()))
+}
