@@ -36,12 +36,13 @@ type nearServer struct {
 // wanted notes that a handshake looked for a session, and has the store asked
 // for more if half of those at hand are gone: the other half is there while it
 // answers. A store that had none is left alone for nearPause, or a server that
-// sends few tickets would have it asked in vain at each handshake.
+// sends few tickets would have it asked in vain at each handshake. A TLS 1.2
+// session needs no company.
 func (v *vault) wanted(key serverKey, seen *view, now time.Time) {
 	if v.near.size == 0 || !v.near.begin(v, key, now) {
 		return
 	}
-	if v.core.usable(key) > v.near.size/2 || v.takes.isOpen(now) {
+	if v.core.usable(key) > v.near.size/2 || v.core.shares(key) || v.takes.isOpen(now) {
 		v.near.end(key, time.Time{})
 		return
 	}
