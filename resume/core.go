@@ -197,13 +197,18 @@ func (c *core) remove(s *session, v verdict) bool {
 	return true
 }
 
-// finish takes a session that has just ended with v out of pool and store. One
-// that was stored may have been fetched since, and has a twin in the pool.
+// finish takes a session that has just ended with v out of pool and store. It may
+// have twins in the pool: one that was stored has been fetched since, or a server
+// sends the ticket of a TLS 1.2 session again with each connection.
 func (c *core) finish(s *session, v verdict) {
 	c.unpool(s)
-	if where := s.filed.Load(); where != nil && !s.reusable() {
+	where := s.filed.Load()
+	if where != nil {
 		c.vault.doom(*where, v) // first: revive looks for it last
-		c.pool.Remove(s.key, func(other *session) bool { return other.id == s.id && other.end(v) })
+	}
+	if where != nil || s.reusable() {
+		for c.pool.Remove(s.key, func(other *session) bool { return other.id == s.id && other.end(v) }) {
+		}
 	}
 	c.vault.forget(s)
 }
@@ -212,7 +217,7 @@ func (c *core) finish(s *session, v verdict) {
 // another handshake has in hand ends when that gives it back.
 func (c *core) forfeit(s *session, v verdict) {
 	s.fate.CompareAndSwap(none, v)
-	if now := s.verdict.Load(); !now.isLeased() || now == stowing {
+	if now := s.verdict.Load(); !now.isLeased() || now == stowing || now == stowingEvicted {
 		c.remove(s, v)
 	}
 }

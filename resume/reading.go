@@ -210,7 +210,7 @@ func (c *Conn) setReadDeadline(t time.Time) error {
 
 // ErrNoTicket says that no session will come on this connection any more: it
 // is older than TLS 1.3 and got none in its handshake, its configuration
-// disables tickets, or its reading side has ended.
+// disables tickets, its reading side has ended, or its cache is closed.
 var ErrNoTicket = errors.New("resume: no ticket will come on this connection")
 
 // WaitSession returns the session that the connection received last, borrowed,
@@ -272,7 +272,8 @@ func (c *Conn) awaited() (*Session, error) {
 // expectsTicket reports whether a ticket may come after the handshake. It runs
 // under the lock.
 func (c *Conn) expectsTicket() bool {
-	return c.complete && c.facts.version >= tls.VersionTLS13 && !c.shim.config.SessionTicketsDisabled
+	return c.complete && c.facts.version >= tls.VersionTLS13 &&
+		!c.shim.config.SessionTicketsDisabled && !c.domain.core.closed.Load()
 }
 
 // readAhead reads once for WaitSession and keeps what it gets. If ctx ends it

@@ -2,6 +2,7 @@ package resume
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -229,4 +230,24 @@ func TestVerdictsAreOpenUntilTheyAreFinal(t *testing.T) {
 		require.Equal(t, open && v != pending && v != live && v != evicted && v != stored, v.isLeased(), i)
 	}
 	require.Less(t, len(verdicts), 64)
+}
+
+// ErrNoTicket is for whatever keeps a session from coming, and a cache that is
+// closed keeps none.
+func TestNoSessionIsWaitedForOnceTheCacheIsClosed(t *testing.T) {
+	var c ClientCache
+	d, addr := listening(t, &c)
+	early, err := d.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer early.Close()
+	require.NoError(t, c.Close())
+	late, err := d.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer late.Close()
+	for _, conn := range []*Conn{early, late} {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = conn.WaitSession(ctx)
+		require.True(t, errors.Is(err, ErrNoTicket), "%v", err)
+	}
 }

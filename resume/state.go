@@ -141,8 +141,8 @@ func (s *session) evict() bool {
 	for {
 		now := s.verdict.Load()
 		next := now.evicted()
-		if next == none {
-			return true // it has ended
+		if next == none { // it has ended, or goes on in the store
+			return now != stored && now != reclaiming
 		}
 		if s.verdict.CompareAndSwap(now, next) {
 			s.core().ledger.move(s)

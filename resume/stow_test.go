@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tlsresume/tlsresume/cache"
@@ -135,5 +136,63 @@ func TestSessionThatEndsWhileItsPutIsLostIsNotFetched(t *testing.T) {
 			c.Close()
 			<-time.After(time.Hour)
 		})
+	}
+}
+
+// Whether a session was pushed out of the pool while it was being written makes
+// no difference to what its connection's end means for it.
+func TestAlertForfeitsASessionThatIsEvictedWhileItIsWritten(t *testing.T) {
+	for _, stores := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f, mint := newFleet(), newMint(t)
+			f.shelf.slow("put", 10*time.Millisecond)
+			var store cache.Store = f.shelf
+			if !stores {
+				store = slowFailure{f.shelf}
+			}
+			c := &ClientCache{Store: Seal(store, f.keys), TicketsPerServer: 1}
+			scope := c.Scope("tenant")
+			conn := receiver(scope)
+			conn.shim.Put(serverName, mint.session())
+			h := conn.Get1Session()
+			synctest.Wait() // the writer has it
+			other := receiver(scope)
+			other.shim.Put(serverName, mint.session())
+			assert.Equal(t, stowingEvicted, h.s.verdict.Load())
+			conn.forfeit(failedAlert)
+			time.Sleep(time.Second)
+			assert.Equal(t, Failed, h.Status())
+			assert.Equal(t, "alert", h.Reason())
+			h.Release()
+			conn.Close()
+			other.Close()
+			ignoreIf(!stores, c.Close())
+			if stores {
+				assert.Equal(t, 1, f.shelf.size(), "the other")
+			}
+		})
+	}
+}
+
+// The writer has stored a session and has not taken it out of the pool yet: a
+// bound that does it has not ended the session.
+func TestStoredSessionThatIsEvictedHasNotEnded(t *testing.T) {
+	for _, v := range []verdict{stored, reclaiming} {
+		f, mint := newFleet(), newMint(t)
+		var left []string
+		c := &ClientCache{
+			Store: Seal(f.shelf, f.keys), TicketsPerServer: 1, NearTickets: 1,
+			RemoveSession: func(s *Session) { left = append(left, s.String()) },
+		}
+		scope := c.Scope("tenant")
+		scope.Get(serverName) // which makes the server a busy one
+		scope.Put(serverName, mint.session())
+		h := scope.Get1Session(serverName)
+		h.s.verdict.Store(v)
+		scope.Put(serverName, mint.session())
+		require.Equal(t, v, h.s.verdict.Load())
+		require.Empty(t, left)
+		h.Release()
+		require.NoError(t, c.Close())
 	}
 }

@@ -33,10 +33,12 @@ func (d *Dialer) Warm(ctx context.Context, network, addr string, n int) (int, er
 	if d.Scope == nil {
 		return 0, errNoScope
 	}
+	own := *d
+	own.Session = nil
 	_, name := serverNames(addr, d.Config)
 	core := d.Scope.domain.core
 	w := &warming{
-		dialer: d, ctx: ctx, network: network, addr: addr, n: min(n, core.perServer),
+		dialer: &own, ctx: ctx, network: network, addr: addr, n: min(n, core.perServer),
 		key: serverKey{space: d.Scope.domain.view(d.Config).space, name: name},
 	}
 	w.before = core.usable(w.key)

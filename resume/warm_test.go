@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync/atomic"
@@ -32,4 +33,33 @@ func TestWarmBeginsNoDialAfterOneThatFailed(t *testing.T) {
 	require.ErrorIs(t, err, gone)
 	require.Equal(t, 1, have)
 	require.LessOrEqual(t, int(dials.Load()), 1+warmParallel)
+}
+
+// listening is a server on loopback and a Dialer for it.
+func listening(t *testing.T, c *ClientCache) (*Dialer, string) {
+	p := newPeer(t)
+	server := tlstest.Must(tlstest.NewServer(tlstest.Options{Config: &tls.Config{Certificates: certificatesOf(t, p)}}))
+	t.Cleanup(server.Close)
+	return &Dialer{Scope: c.NewScope(), Config: p.client}, server.Addr
+}
+
+// Warm says that the field Session is not used.
+func TestWarmDoesNotUseTheDialersSession(t *testing.T) {
+	d, addr := listening(t, new(ClientCache))
+	conn, err := d.Dial("tcp", addr)
+	require.NoError(t, err)
+	exchange(t, conn)
+	session := conn.Get1Session()
+	defer session.Release()
+	require.NoError(t, conn.Close())
+	d.Session = session
+	for range 2 { // the second time of a session that was used up
+		have, err := d.Warm(t.Context(), "tcp", addr, 3)
+		require.NoError(t, err)
+		require.Equal(t, 3, have)
+		if conn, err = d.Dial("tcp", addr); err == nil {
+			conn.Close()
+		}
+		require.Equal(t, Used, session.Status())
+	}
 }
