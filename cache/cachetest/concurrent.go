@@ -154,6 +154,8 @@ func eachEntryIsTakenOrDeleted(c *check) {
 // putsAmongTakesLoseNothing lets each goroutine take one for one that it put,
 // mostly another's. The key never has many more entries than there are
 // goroutines, so that no bound explains a loss.
+//
+// "All methods are safe for concurrent use" (Store).
 func putsAmongTakesLoseNothing(c *check) {
 	s := c.newStore()
 	var had tally
@@ -183,6 +185,9 @@ func putsAmongTakesLoseNothing(c *check) {
 
 // replacedAmongTakesComesOnce puts one ID again and again while others take:
 // each value comes out once or was replaced, and none comes twice.
+//
+// "The new one is the newest" (Identity), and "an entry goes to one" (At most
+// once).
 func replacedAmongTakesComesOnce(c *check) {
 	s := c.newStore()
 	var had tally

@@ -34,6 +34,8 @@ func expiredIsNotThere(c *check) {
 }
 
 // expiryComesWhileStored has to wait: the store's clock is the real one.
+//
+// "Now is the store's clock" (Time).
 func expiryComesWhileStored(c *check) {
 	s := c.newStore()
 	soon := time.Now().Add(25 * time.Millisecond)

@@ -25,6 +25,8 @@ func (c *check) opened() (first, second cache.Store) {
 // another: the order is that of the puts, whoever made them. A store that
 // counts its puts in memory would begin anew in each process, and one that
 // keeps entries there until it is closed has nothing to show to the other.
+//
+// "A Store is memory outside the process" (Store).
 func reopenedKeepsEntriesAndOrder(c *check) {
 	first, second := c.opened()
 	c.put(first, "k", samples("a", "b", "c")...)

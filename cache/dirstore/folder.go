@@ -23,6 +23,9 @@ type folder struct {
 	tmps  []string   // temporary files
 }
 
+// Errors of files that the store leaves alone, and goes on beside them. Callers
+// see the first if a Put can go nowhere, as its key's directory is foreign, and
+// the second if they list (see hides).
 var (
 	errForeign  = errors.New("not a file of the store")
 	errTooLarge = errors.New("a file is larger than MaxValue allows")

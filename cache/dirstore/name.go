@@ -56,6 +56,7 @@ const (
 	nonceAt     = idAt + idLen + 1
 	fileNameLen = nonceAt + nonceLen
 
+	// What so many digits of 5 bits hold.
 	maxSeq    = 1<<(5*seqLen) - 1    // in the year 3111
 	maxExpiry = 1<<(5*expiryLen) - 1 // in the year 37648; later is as good
 )

@@ -55,6 +55,7 @@ func (s *Store) put(ctx context.Context, key string, entries []cache.Entry, now 
 // notStored marks errors after which nothing of a Put is there.
 func notStored(err error) error { return notStoredError{err} }
 
+// A notStoredError reads as the error in it.
 type notStoredError struct{ error }
 
 // Is and Unwrap let errors.Is find both: what it means, and why it is so.

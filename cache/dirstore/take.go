@@ -98,6 +98,8 @@ func (s *Store) takeFrom(ctx context.Context, f *folder, key string, max int, no
 	return taken, again, nil
 }
 
+// What became of a file, for takeFrom alone: after errLost another listing may
+// have more, as who was faster may have put, too. After errSkipped it has not.
 var (
 	errLost    = errors.New("another was faster")
 	errSkipped = errors.New("not an entry that can be taken")
