@@ -257,16 +257,23 @@ func (c *core) close() error {
 	return err
 }
 
-// clear drops the sessions of a domain, or all if it is nil, and makes sure
-// that none whose handshake has begun comes back.
-func (c *core) clear(ctx context.Context, d *domain) (err error) {
+// outdate begins an epoch, and clears a domain, or all if it is nil, of what was
+// begun in earlier ones.
+func (c *core) outdate(d *domain) (now uint64) {
 	at := &c.clearedAt
 	if d != nil {
 		at = &d.clearedAt
 	}
-	now := c.epoch.Add(1)
+	now = c.epoch.Add(1)
 	for was := at.Load(); was < now && !at.CompareAndSwap(was, now); was = at.Load() {
 	}
+	return now
+}
+
+// clear drops the sessions of a domain, or all if it is nil, and makes sure
+// that none whose handshake has begun comes back.
+func (c *core) clear(ctx context.Context, d *domain) (err error) {
+	now := c.outdate(d)
 	name := ""
 	if d != nil {
 		name = d.name

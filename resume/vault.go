@@ -164,13 +164,7 @@ func (v *vault) shut(d *domain) (open func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.clearing[d]++
-	at := &v.core.clearedAt
-	if d != nil {
-		at = &d.clearedAt
-	}
-	now := v.core.epoch.Add(1)
-	for was := at.Load(); was < now && !at.CompareAndSwap(was, now); was = at.Load() {
-	}
+	v.core.outdate(d)
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
