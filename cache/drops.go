@@ -1,7 +1,8 @@
 package cache
 
-// drops collects what a call dropped until its lock is released. The first few
-// need no memory of their own.
+// drops collects what a call dropped until its lock is released: Dropped may call
+// the pool. It lives on the caller's stack, and the first few
+// need no memory of their own. Mostly there are no more.
 type drops[K comparable, V any] struct {
 	n     int
 	few   [2]dropped[K, V]
@@ -14,6 +15,8 @@ type dropped[K comparable, V any] struct {
 	why   Cause
 }
 
+// add runs under the shard's lock. The key is copied, as the node may be another
+// key's by the time somebody is told.
 func (d *drops[K, V]) add(key K, value V, why Cause) {
 	if d.n < len(d.few) {
 		d.few[d.n] = dropped[K, V]{key, value, why}
@@ -32,6 +35,7 @@ func (d *drops[K, V]) at(i int) *dropped[K, V] {
 	return &d.spill[i-len(d.few)]
 }
 
+// tell runs in the goroutine whose call dropped, and under no lock.
 func (p *Pool[K, V]) tell(out *drops[K, V]) {
 	if out.n > 0 && p.opts.Dropped != nil {
 		p.tellFrom(0, out)
@@ -39,7 +43,8 @@ func (p *Pool[K, V]) tell(out *drops[K, V]) {
 }
 
 // tellFrom tells of all drops from the one at i on, also if Dropped panics in
-// between.
+// between: whoever counts references would lose those of the others. The panic
+// goes on to the caller when all are told.
 func (p *Pool[K, V]) tellFrom(i int, out *drops[K, V]) {
 	defer func() {
 		if i < out.len() {

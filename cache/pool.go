@@ -28,57 +28,6 @@ type Options[K comparable, V any] struct {
 	Dropped func(key K, value V, why Cause)
 }
 
-// Cause says why a value left the pool.
-type Cause int
-
-const (
-	Expired Cause = iota + 1 // its time was over
-	Evicted                  // a bound was reached
-	Refused                  // a pick function answered Drop
-	Removed                  // Remove or RemoveIf
-)
-
-// String is the name of the cause in lower case.
-func (c Cause) String() string {
-	switch c {
-	case Expired:
-		return "expired"
-	case Evicted:
-		return "evicted"
-	case Refused:
-		return "refused"
-	case Removed:
-		return "removed"
-	}
-	return fmt.Sprintf("Cause(%d)", int(c))
-}
-
-// Verdict is a pick function's answer about one value.
-type Verdict int
-
-const (
-	Skip  Verdict = iota // leave it and look at the next older one
-	Take                 // take it out and stop
-	Share                // leave it in, return it and stop
-	Drop                 // take it out, tell Dropped, and look further
-)
-
-// An Item is a value and what the pool must know of it. An Item that Take or
-// TakeFrom took out may be put back under the same key and, by its Place,
-// regains its old place in the order of the key and of its group; as long as it
-// is out, it is not in the pool in any way.
-type Item[V any] struct {
-	Value   V
-	Group   string    // a subdivision of the key; empty is a group like any other
-	Size    int64     // bytes, from 0 to MaxSize; counted against Options.MaxBytes
-	Expires time.Time // zero: never; by the wall clock, to the end of what UnixNano counts
-
-	Place uint32 // in the order of the key, given by the first Put; zero: none yet
-}
-
-// MaxSize is the largest Item.Size, in bytes. Put drops a larger item.
-const MaxSize = math.MaxUint32
-
 // A Pool keeps values under keys until they are taken, expire or have to make
 // room. It is safe for concurrent use. Make one with NewPool.
 //
@@ -292,18 +241,6 @@ func (p *Pool[K, V]) String() string {
 // Format writes String for every verb, so that no verb reaches the values.
 func (p *Pool[K, V]) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.String()) }
 
-// String shows an item's size and expiry, and never its value.
-func (i Item[V]) String() string {
-	expires := "never expires"
-	if !i.Expires.IsZero() {
-		expires = "expires " + i.Expires.UTC().Format(time.RFC3339)
-	}
-	return fmt.Sprintf("cache.Item(%d bytes, %s)", i.Size, expires)
-}
-
-// Format writes String for every verb.
-func (i Item[V]) Format(f fmt.State, _ rune) { fmt.Fprint(f, i.String()) }
-
 // A search says which of a key's values a call looks at, and what pick says.
 type search[V any] struct {
 	group    string
@@ -312,6 +249,8 @@ type search[V any] struct {
 	pick     func(V) Verdict // nil: Take
 }
 
+// take fills in item if it finds one. The found entry is copied out under the
+// lock and made an Item after.
 func (p *Pool[K, V]) take(key K, want *search[V], item *Item[V]) bool {
 	if p.keys.Load() == 0 {
 		return false
@@ -327,12 +266,16 @@ func (p *Pool[K, V]) take(key K, want *search[V], item *Item[V]) bool {
 	return ok
 }
 
+// shard hashes with a seed of the pool's own: whoever chooses the keys, such as
+// the names of servers, cannot choose that they fall together.
 func (p *Pool[K, V]) shard(key K) (*shard[K, V], uint32) {
 	hash := maphash.Comparable(p.seed, key)
 	// The table within the shard uses the lower half.
 	return &p.shards[hash>>32&uint64(len(p.shards)-1)], uint32(hash)
 }
 
+// sweep walks one shard after the other, and tells of what each has dropped
+// before it locks the next: no more is held back than one shard has.
 func (p *Pool[K, V]) sweep(goes func(*node[K, V], int) (Cause, bool)) int {
 	total := 0
 	for i := range p.shards {
@@ -353,15 +296,21 @@ func (p *Pool[K, V]) over() bool {
 	return p.overKeys() || p.overBytes()
 }
 
+// overKeys counts keys that have run empty, too: their nodes take memory.
 func (p *Pool[K, V]) overKeys() bool {
 	return p.opts.MaxKeys > 0 && p.keys.Load() > int64(p.opts.MaxKeys)
 }
 
+// overBytes counts what is reserved, so a pool may drop when a slackPart of it is
+// unused, and never holds more than it may.
 func (p *Pool[K, V]) overBytes() bool {
 	return p.opts.MaxBytes > 0 && p.reserved.Load() > p.opts.MaxBytes
 }
 
-// makeRoom evicts from the shards after from, which had nothing more to give.
+// makeRoom evicts from the shards after from, which had nothing more to give:
+// with few keys, or large values, those that could make room may all be
+// elsewhere. It begins behind from, and not at the first shard, or that would
+// always pay.
 func (p *Pool[K, V]) makeRoom(from *shard[K, V], out *drops[K, V]) {
 	start := 0
 	for i := range p.shards {

@@ -2,7 +2,8 @@ package cache
 
 import "sync"
 
-// A shard is one lock and the keys whose hash falls to it.
+// A shard is one lock and the keys whose hash falls to it. Shards have only the
+// counters of the Pool in common, and no call holds two of their locks.
 type shard[K comparable, V any] struct {
 	pool *Pool[K, V]
 
@@ -41,6 +42,8 @@ type node[K comparable, V any] struct {
 // idle reports whether a key has nothing to lose.
 func (n *node[K, V]) idle() bool { return !n.filled && n.note == 0 }
 
+// put adds an item. A key that is new is not touched by that (SIEVE): it stays if
+// it is used before the hand comes by, and not for having come.
 func (s *shard[K, V]) put(hash uint32, key K, e *entry[V], out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +59,9 @@ func (s *shard[K, V]) put(hash uint32, key K, e *entry[V], out *drops[K, V]) {
 	}
 }
 
-// take looks at the items from the newest down.
+// take looks at the items from the newest down, so that what cut does to those
+// above does not matter to those that are still to come. That a key was asked
+// for touches it, whether or not there is something.
 func (s *shard[K, V]) take(hash uint32, key K, want *search[V], found *entry[V], out *drops[K, V]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock() // pick is not ours: it may panic
@@ -101,6 +106,7 @@ func (s *shard[K, V]) tidy(n *node[K, V]) {
 	}
 }
 
+// note touches the key: whoever asks for its note is using it.
 func (s *shard[K, V]) note(hash uint32, key K) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,6 +118,8 @@ func (s *shard[K, V]) note(hash uint32, key K) int64 {
 	return n.note
 }
 
+// swapNote makes a node for a key that has none, unless it is to have no note
+// either. That may evict, since a key without items counts as well.
 func (s *shard[K, V]) swapNote(hash uint32, key K, was, note int64, out *drops[K, V]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,6 +176,7 @@ func (s *shard[K, V]) sweep(goes func(*node[K, V], int) (Cause, bool), out *drop
 	}
 }
 
+// addTo adds what the shard counts anyway: nothing is walked.
 func (s *shard[K, V]) addTo(u *Usage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,7 +302,9 @@ func (s *shard[K, V]) add(n *node[K, V], e *entry[V], out *drops[K, V]) {
 }
 
 // charge counts bytes. Shards reserve them from the pool with some slack, so
-// that take and put in turn do not meet on one counter every time.
+// that take and put in turn do not meet on one counter every time: what a shard
+// has reserved is at least what it has and at most slack above it. Half the slack
+// is kept on either side, or a take after a put would cross the edge again.
 func (s *shard[K, V]) charge(size int64) {
 	s.bytes += size
 	if s.pool.opts.MaxBytes == 0 {

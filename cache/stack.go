@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// An entry is an Item in as few bytes as it takes.
+// An entry is an Item in as few bytes as it takes. The pool has one for each
+// value; an Item, with a time.Time and a 64-bit size, would take 24 bytes more.
 type entry[V any] struct {
 	value   V
 	group   string
@@ -51,6 +52,7 @@ func (e *entry[V]) get(item *Item[V]) {
 	}
 }
 
+// len counts the items of all groups.
 func (n *node[K, V]) len() int {
 	switch {
 	case !n.filled:
@@ -167,7 +169,8 @@ func (s *shard[K, V]) trim(n *node[K, V], group string, out *drops[K, V]) {
 	}
 }
 
-// cut takes an item out of its stack.
+// cut takes an item out of its stack and the books. Whoever calls it tells of
+// the value or hands it out.
 func (s *shard[K, V]) cut(n *node[K, V], i int) {
 	s.items--
 	s.charge(-int64(n.at(i).size))
@@ -183,17 +186,20 @@ func (s *shard[K, V]) cut(n *node[K, V], i int) {
 	}
 }
 
+// drop cuts an item that nobody gets, to be told of when the lock is released.
 func (s *shard[K, V]) drop(n *node[K, V], i int, why Cause, out *drops[K, V]) {
 	out.add(n.key, n.at(i).value, why)
 	s.cut(n, i)
 }
 
+// dropAll empties a key, from the top, where a stack moves nothing.
 func (s *shard[K, V]) dropAll(n *node[K, V], out *drops[K, V]) {
 	for i := n.len() - 1; i >= 0; i-- {
 		s.drop(n, i, Evicted, out)
 	}
 }
 
+// dropGroup is for a group that makes room for another.
 func (s *shard[K, V]) dropGroup(n *node[K, V], group string, out *drops[K, V]) {
 	for i := n.len() - 1; i >= 0; i-- {
 		if n.at(i).group == group {
