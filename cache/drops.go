@@ -1,8 +1,8 @@
 package cache
 
-// drops collects what a call dropped until its lock is released: Dropped may call
-// the pool. It lives on the caller's stack, and the first few
-// need no memory of their own. Mostly there are no more.
+// drops collects what a call dropped until its lock is released: Dropped may
+// call the pool. It lives on the caller's stack, and the first few need no
+// memory of their own. Mostly there are no more.
 type drops[K comparable, V any] struct {
 	n     int
 	few   [2]dropped[K, V]
@@ -15,8 +15,8 @@ type dropped[K comparable, V any] struct {
 	why   Cause
 }
 
-// add runs under the shard's lock. The key is copied, as the node may be another
-// key's by the time somebody is told.
+// add runs under the shard's lock. The key is copied, as the node may be
+// another key's by the time somebody is told.
 func (d *drops[K, V]) add(key K, value V, why Cause) {
 	if d.n < len(d.few) {
 		d.few[d.n] = dropped[K, V]{key, value, why}

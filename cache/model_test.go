@@ -393,7 +393,8 @@ func TestPoolBehavesAsItsModel(t *testing.T) {
 func FuzzPool(f *testing.F) {
 	f.Add([]byte{0, 1, 9, 2, 1, 0})
 	f.Add([]byte{0, 0, 9, 0, 1, 9, 0, 2, 9, 0, 3, 9, 2, 0, 0, 0, 4, 9, 0, 5, 9, 4, 0, 0, 2, 5, 0})
-	// One key: three groups, all taken in part, a fourth, and what was taken back.
+	// One key: three groups, all taken in part, a fourth, and what was taken
+	// back.
 	f.Add([]byte{0, 0, 90, 0, 6, 90, 0, 12, 90, 0, 6, 90, 2, 0, 0, 6, 0, 0, 0, 18, 90, 8, 0, 1, 8, 0, 0, 6, 6, 0, 2, 0, 0})
 	f.Add([]byte{0, 6, 90, 0, 12, 90, 0, 6, 90, 0, 6, 90, 3, 0, 129, 7, 12, 130, 8, 0, 0, 9, 0, 4, 4, 0, 0})
 	f.Fuzz(func(t *testing.T, ops []byte) { run(t, ops[:min(len(ops), 1500)]) })

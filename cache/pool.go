@@ -301,8 +301,8 @@ func (p *Pool[K, V]) overKeys() bool {
 	return p.opts.MaxKeys > 0 && p.keys.Load() > int64(p.opts.MaxKeys)
 }
 
-// overBytes counts what is reserved, so a pool may drop when a slackPart of it is
-// unused, and never holds more than it may.
+// overBytes counts what is reserved, so a pool may drop when a slackPart of it
+// is unused, and never holds more than it may.
 func (p *Pool[K, V]) overBytes() bool {
 	return p.opts.MaxBytes > 0 && p.reserved.Load() > p.opts.MaxBytes
 }

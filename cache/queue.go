@@ -3,8 +3,8 @@ package cache
 // A queue keeps a shard's nodes by when their keys came, and chooses which of
 // them makes room, after SIEVE: see Pool. A node stays where it is when its key
 // is used, where an LRU would have to write pointers of three nodes, and a key
-// that comes again after it was forgotten is a new one. All of it runs under the
-// shard's lock.
+// that comes again after it was forgotten is a new one. All of it runs under
+// the shard's lock.
 type queue[K comparable, V any] struct {
 	oldest *node[K, V]
 	newest *node[K, V]
@@ -42,10 +42,10 @@ func (q *queue[K, V]) remove(n *node[K, V]) {
 }
 
 // victim is the key to make room: the hand goes from the oldest to the newest
-// and around, and spares once each key that was touched since it last passed. If
-// bytes are wanted, it passes by those that have none. It stops where it found
-// one: what came lately is not looked at before the rest was, so that a scan of
-// keys that are used once pushes each other out and nothing else.
+// and around, and spares once each key that was touched since it last passed.
+// If bytes are wanted, it passes by those that have none. It stops where it
+// found one: what came lately is not looked at before the rest was, so that a
+// scan of keys that are used once pushes each other out and nothing else.
 func (q *queue[K, V]) victim(keep *node[K, V], bytes bool) *node[K, V] {
 	// The first round begins at the hand. At the latest the one after the next
 	// finds every flag lowered.

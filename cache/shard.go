@@ -42,8 +42,8 @@ type node[K comparable, V any] struct {
 // idle reports whether a key has nothing to lose.
 func (n *node[K, V]) idle() bool { return !n.filled && n.note == 0 }
 
-// put adds an item. A key that is new is not touched by that (SIEVE): it stays if
-// it is used before the hand comes by, and not for having come.
+// put adds an item. A key that is new is not touched by that (SIEVE): it stays
+// if it is used before the hand comes by, and not for having come.
 func (s *shard[K, V]) put(hash uint32, key K, e *entry[V], out *drops[K, V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -303,8 +303,9 @@ func (s *shard[K, V]) add(n *node[K, V], e *entry[V], out *drops[K, V]) {
 
 // charge counts bytes. Shards reserve them from the pool with some slack, so
 // that take and put in turn do not meet on one counter every time: what a shard
-// has reserved is at least what it has and at most slack above it. Half the slack
-// is kept on either side, or a take after a put would cross the edge again.
+// has reserved is at least what it has and at most slack above it. Half the
+// slack is kept on either side, or a take after a put would cross the edge
+// again.
 func (s *shard[K, V]) charge(size int64) {
 	s.bytes += size
 	if s.pool.opts.MaxBytes == 0 {

@@ -24,8 +24,8 @@ func newTable[K comparable, V any]() table[K, V] {
 
 // bucket is where nodes with the hash are. There are n buckets between two
 // powers of two: from n on down to the lower one they are yet to be split, and
-// one bit of the hash less counts. It is of the lower half; the upper chooses the
-// shard, or all keys of one would share a sixteenth of its buckets.
+// one bit of the hash less counts. It is of the lower half; the upper chooses
+// the shard, or all keys of one would share a sixteenth of its buckets.
 func (t *table[K, V]) bucket(hash uint32) **node[K, V] {
 	n := uint64(len(t.buckets))
 	mask := uint64(1)<<bits.Len64(n-1) - 1
@@ -54,8 +54,8 @@ func (t *table[K, V]) insert(n *node[K, V]) {
 	n.next, *at = *at, n
 }
 
-// remove takes out a node that is there. Buckets stay: a pool that was full once
-// will be again.
+// remove takes out a node that is there. Buckets stay: a pool that was full
+// once will be again.
 func (t *table[K, V]) remove(n *node[K, V]) {
 	at := t.bucket(n.hash)
 	for *at != n {

@@ -188,9 +188,9 @@ func (m *fieldMap) rawField(certificate reflect.Value) reflect.Value {
 	return certificate.Elem().Field(m.raw)
 }
 
-// Times returns what Inspect calls Received and Expires, for who knows the rest,
-// and that this is a client's session of TLS 1.3, as of any other it returns
-// something else; false if Inspect has to be asked.
+// Times returns what Inspect calls Received and Expires, for who knows the
+// rest, and that this is a client's session of TLS 1.3, as of any other it
+// returns something else; false if Inspect has to be asked.
 func Times(state *tls.SessionState) (received, expires time.Time, ok bool) {
 	m := fields.Load()
 	if m == nil || state == nil || state.EarlyData || len(state.Extra) > 0 || !proven[isClient].Load() {

@@ -66,8 +66,8 @@ func Inspect(ticket []byte, state *tls.SessionState) (Info, error) {
 	return info, err
 }
 
-// InspectState is Inspect without the ticket: there is no ID, and Size is of the
-// encoded session alone.
+// InspectState is Inspect without the ticket: there is no ID, and Size is of
+// the encoded session alone.
 func InspectState(state *tls.SessionState) (info Info, err error) {
 	if state == nil {
 		return info, errors.New("ticket: nil session state")
