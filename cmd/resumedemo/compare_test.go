@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,7 +46,26 @@ func TestABurstOffersAllItsTicketsAtOnce(t *testing.T) {
 	}
 }
 
-// One that cannot speak holds none of the others up.
+// lame is a client whose first connection fails before it writes anything.
+type lame struct {
+	*layer
+	one sync.Once
+}
+
+func (l *lame) client(raw net.Conn) tlsConn {
+	config := l.config
+	l.one.Do(func() { config = new(tls.Config) })
+	return l.scope.NewConn(raw, config)
+}
+
+func TestAConnectionThatFailsHoldsNoOtherUp(t *testing.T) {
+	server, config := crowded(t)
+	w := workload{parallel: 3, rounds: 1, addr: server.Addr}
+	_, err := w.measure(&lame{layer: newLayer(config).(*layer)})
+	require.ErrorContains(t, err, "ServerName")
+	require.Equal(t, 2, server.Identities.Counts().Connections)
+}
+
 func TestABurstThatFailsEnds(t *testing.T) {
 	server, config := crowded(t)
 	distrustful := &tls.Config{ServerName: serverName}
