@@ -123,6 +123,8 @@ func plan(servers []target) (planned []workload) {
 	return planned
 }
 
+// compare runs each workload twice in a row, so that both caches meet a server,
+// and a machine, in the same state.
 func compare(s *servers, config *tls.Config) (*report, error) {
 	r := &report{Workloads: plan(s.Servers)}
 	// What a process does once, at its first handshake, is in nobody's count.
@@ -246,6 +248,7 @@ type standard struct {
 	tls.ClientSessionCache
 }
 
+// newStandard has 64 sessions, as a zero capacity means.
 func newStandard(config *tls.Config) client {
 	s := &standard{config: config.Clone(), ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 	s.config.ClientSessionCache = s

@@ -121,6 +121,8 @@ func parseServe(args []string) (*serveOptions, error) {
 	return o, nil
 }
 
+// config has the certificate that is named, or one of a CA that is forgotten at
+// once: clients that are to trust the next run, too, need a named one.
 func (o *serveOptions) config() (*tls.Config, error) {
 	config := &tls.Config{NextProtos: []string{"h2", "http/1.1"}}
 	if o.tls12 {
@@ -191,6 +193,7 @@ func (s *serving) answer(w http.ResponseWriter, r *http.Request) {
 		r.Proto, r.TLS.DidResume, info.ID, session.Status(), info.Resumptions)
 }
 
+// observe prints what happens, one line each, from inside the handshakes.
 func (s *serving) observe(e resume.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -202,6 +202,7 @@ func printJSON(all []found) error {
 	return nil
 }
 
+// stamp is in local time, for who looks at it; -json has the zone.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
