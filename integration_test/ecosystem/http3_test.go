@@ -151,6 +151,28 @@ func TestHTTP3ServersWithTheServersHalfResumeEveryTicketOnce(t *testing.T) {
 	}
 }
 
+// The client's half needs nothing of a server but tickets.
+func TestHTTP3ServersWithTicketsOfTheirOwnMeetEachOnce(t *testing.T) {
+	const crowd, rounds = 8, 4
+	leakCheck(t)
+	site := newSite(http3.NextProtoH3)
+	server := site.http3Server(new(resume.ServerCache))
+	server.TLSConfig = site.server
+	addr := startHTTP3(t, server)
+	cache := newCache(t)
+	config := newQUICConfig(cache, site.client)
+	for range rounds {
+		together(t, crowd, func() error {
+			_, err := getHTTP3(t.Context(), addr, config)
+			return err
+		})
+	}
+	counts := requireNoReuse(t, site.seen)
+	assert.Equal(t, crowd*rounds, counts.Connections)
+	assert.GreaterOrEqual(t, counts.Offered, crowd*(rounds-1))
+	assert.EqualValues(t, counts.Offered, cache.Stats().Resumed)
+}
+
 // chainOf notes of each session that a cache sends how many resumptions there
 // were before it.
 func chainOf(cache *resume.ServerCache) func() []int {
