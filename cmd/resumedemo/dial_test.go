@@ -85,7 +85,7 @@ func TestDialCanCallTheServerByAnotherName(t *testing.T) {
 }
 
 // Of programs that all find no key one makes it, and a directory they all find
-// missing is there once. Several rounds, as they have to meet in the middle of it.
+// missing is there once. Several rounds, as they have to meet in the midst of it.
 func TestProgramsThatStartAtOnceShareOneKey(t *testing.T) {
 	const programs, rounds = 6, 5
 	server, flags := dialTarget(t)
