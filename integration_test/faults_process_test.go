@@ -74,7 +74,7 @@ func startGo(t testing.TB, ca *tlstest.CA, key byte) (addr string, kill func()) 
 	certFile, keyFile, err := tlstest.WriteFiles(t.TempDir(), issue(ca, host))
 	require.NoError(t, err)
 	s := process.StartServer[any](t, asServerProcess, serving{CertFile: certFile, KeyFile: keyFile, Keys: [32]byte{key}})
-	return s.Addr, s.Kill
+	return s.Addr, func() { s.Kill() }
 }
 
 // A server process is killed in the middle of a burst and comes back. What was

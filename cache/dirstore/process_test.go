@@ -2,13 +2,11 @@ package dirstore_test
 
 import (
 	"bufio"
-	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,83 +16,56 @@ import (
 
 	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/cache/dirstore"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 )
 
-// The test binary plays the other processes: with a role in its environment it
-// does what the role says instead of testing.
-const (
-	roleEnv = "DIRSTORE_ROLE"
-	argsEnv = "DIRSTORE_ARGS" // the directory and more, one a line
-)
+// The test binary plays the other processes.
+const actorRole = "DIRSTORE_ROLE"
 
-var roles = map[string]func(args []string) error{
+type part struct {
+	Role string
+	Args []string // the directory and more
+}
+
+type role func(args []string, in io.Reader, out *json.Encoder) error
+
+var roles = map[string]role{
 	"take all":  takeAll,
 	"have some": haveSome,
 	"churn":     churn,
 }
 
 func TestMain(m *testing.M) {
-	role, ok := roles[os.Getenv(roleEnv)]
-	if !ok {
-		os.Exit(m.Run())
-	}
-	if err := role(strings.Split(os.Getenv(argsEnv), "\n")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	process.As(actorRole, func(p part, in io.Reader, out io.Writer) error {
+		return roles[p.Role](p.Args, in, json.NewEncoder(out))
+	})
+	os.Exit(m.Run())
 }
 
-// actor is a process that is to play a role.
-func actor(role string, args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), roleEnv+"="+role, argsEnv+"="+strings.Join(args, "\n"))
-	return cmd
-}
-
-// play runs an actor to its end and returns what it wrote.
-func play(t *testing.T, role string, args ...string) string {
+// act starts a process that plays a role, and says values of a type.
+func act[V any](t testing.TB, role string, args ...string) *process.Process[V] {
 	t.Helper()
-	return output(t, actor(role, args...))
+	return process.Start[V](t, actorRole, part{role, args})
 }
 
-func output(t *testing.T, cmd *exec.Cmd) string {
+// play runs an actor to its end and returns what it said.
+func play(t testing.TB, role string, args ...string) []string {
 	t.Helper()
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		t.Fatalf("%v: %s", err, exit.Stderr)
-	}
-	require.NoError(t, err)
-	return string(out)
+	return act[string](t, role, args...).End(t)
 }
 
 // many is a bound that no test of processes reaches.
 var many = dirstore.Options{MaxPerKey: 100000, MaxEntries: 1000000}
 
-// cast starts an actor that waits for its standard input.
-func cast(t *testing.T, role string, args ...string) (in io.WriteCloser, out *bufio.Scanner, cmd *exec.Cmd) {
-	t.Helper()
-	cmd = actor(role, args...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		in.Close()
-		require.NoError(t, cmd.Wait())
-	})
-	return in, bufio.NewScanner(stdout), cmd
-}
-
-// takeAll waits until its input ends and takes everything from keys 0 to 7.
-func takeAll(args []string) error {
+// takeAll waits for a line and takes everything from keys 0 to 7.
+func takeAll(args []string, in io.Reader, out *json.Encoder) error {
 	s, err := dirstore.Open(args[0], many)
 	if err != nil {
 		return err
 	}
-	io.Copy(io.Discard, os.Stdin)
+	if _, err := bufio.NewReader(in).ReadString('\n'); err != nil {
+		return err
+	}
 	for missed := 0; missed < 8; {
 		missed = 0
 		for key := range 8 {
@@ -105,7 +76,7 @@ func takeAll(args []string) error {
 				return err
 			}
 			for _, e := range got {
-				fmt.Println(e.ID)
+				out.Encode(e.ID)
 			}
 		}
 	}
@@ -123,17 +94,17 @@ func TestProcessesTakeEachEntryOnce(t *testing.T) {
 			left[id] = true
 		}
 	}
-	var outs []*bufio.Scanner
+	var takers []*process.Process[string]
 	for range 4 {
-		in, out, _ := cast(t, "take all", dir)
-		defer in.Close()
-		outs = append(outs, out)
-		in.Close()
+		takers = append(takers, act[string](t, "take all", dir))
 	}
-	for _, out := range outs {
-		for out.Scan() {
-			require.True(t, left[out.Text()], "%s was taken twice", out.Text())
-			delete(left, out.Text())
+	for _, taker := range takers {
+		fmt.Fprintln(taker.In)
+	}
+	for _, taker := range takers {
+		for _, id := range taker.End(t) {
+			require.True(t, left[id], "%s was taken twice", id)
+			delete(left, id)
 		}
 	}
 	require.Empty(t, left, "nobody has taken these")
@@ -141,14 +112,14 @@ func TestProcessesTakeEachEntryOnce(t *testing.T) {
 
 // haveSome tries to have the entry once per line of input, in the way that the
 // line says, and answers whether it had it.
-func haveSome(args []string) error {
+func haveSome(args []string, in io.Reader, out *json.Encoder) error {
 	s, err := dirstore.Open(args[0], many)
 	if err != nil {
 		return err
 	}
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+	for lines := bufio.NewScanner(in); lines.Scan(); {
 		had := false
-		if in.Text() == "delete" {
+		if lines.Text() == "delete" {
 			had, err = s.Delete(background, "k", "a")
 		} else {
 			_, err = s.Take(background, "k", 1)
@@ -157,7 +128,7 @@ func haveSome(args []string) error {
 		if err != nil && err != cache.ErrMiss {
 			return err
 		}
-		fmt.Println(had)
+		out.Encode(had)
 	}
 	return nil
 }
@@ -165,21 +136,20 @@ func haveSome(args []string) error {
 func TestTwoProcessesShareOneEntry(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, many)
-	in1, out1, _ := cast(t, "have some", dir)
-	in2, out2, _ := cast(t, "have some", dir)
+	one, two := act[bool](t, "have some", dir), act[bool](t, "have some", dir)
 	verbs := []string{"take", "delete"}
 	for round := range 400 {
 		put(t, s, "k", "a")
-		fmt.Fprintln(in1, verbs[round%2])
-		fmt.Fprintln(in2, verbs[round/2%2])
-		require.True(t, out1.Scan() && out2.Scan())
-		require.ElementsMatch(t, []string{"true", "false"}, []string{out1.Text(), out2.Text()}, "round %d", round)
+		fmt.Fprintln(one.In, verbs[round%2])
+		fmt.Fprintln(two.In, verbs[round/2%2])
+		require.NotEqual(t, one.Next(t), two.Next(t), "round %d", round)
 	}
 }
 
 // churn puts and takes until it is killed, and notes in a file what it has put
-// and taken once the call has returned: what is in the notes was handed out.
-func churn(args []string) error {
+// and taken once the call has returned: what is in the notes was handed out. It
+// says when the first is there.
+func churn(args []string, _ io.Reader, out *json.Encoder) error {
 	dir, notes, name := args[0], args[1], args[2]
 	s, err := dirstore.Open(dir, many)
 	if err != nil {
@@ -195,6 +165,9 @@ func churn(args []string) error {
 			return err
 		}
 		fmt.Fprintf(file, "put %s\nput %s\n", ids[0], ids[1])
+		if i == 0 {
+			out.Encode(true)
+		}
 		got, err := s.Take(background, "k", 1+i%2)
 		if err != nil && err != cache.ErrMiss {
 			return err
@@ -221,40 +194,29 @@ func TestKilledProcessesLoseAtMostWhatTheyHad(t *testing.T) {
 	dir, notes := t.TempDir(), t.TempDir()
 	s := open(t, dir, many)
 	for round := range rounds {
-		var cmds []*exec.Cmd
+		var actors []*process.Process[bool]
 		for i := range together {
 			name := fmt.Sprintf("%d.%d", round, i)
-			cmd := actor("churn", dir, filepath.Join(notes, name), name)
-			cmd.Stderr = os.Stderr
-			require.NoError(t, cmd.Start())
-			cmds = append(cmds, cmd)
+			actors = append(actors, act[bool](t, "churn", dir, filepath.Join(notes, name), name))
 		}
-		waitFor(t, filepath.Join(notes, fmt.Sprintf("%d.0", round)))
-		for _, cmd := range cmds {
-			time.Sleep(rand.N(2 * time.Millisecond)) // where it dies is left to chance
-			require.NoError(t, cmd.Process.Kill())
+		for _, actor := range actors {
+			require.True(t, actor.Next(t))
 		}
-		for _, cmd := range cmds {
-			var exit *exec.ExitError
-			require.ErrorAs(t, cmd.Wait(), &exit)
-			require.False(t, exit.Exited(), "it was to be killed and failed itself")
+		for _, actor := range actors {
+			workAside(t, s, rand.N(40)) // where it dies is left to chance
+			require.True(t, actor.Kill(), "it was to be killed and failed itself")
 		}
 	}
 	checkNotes(t, s, notes, dir, 2*rounds*together)
 }
 
-// waitFor waits until a file has something in it.
-func waitFor(t *testing.T, path string) {
+// workAside puts and takes something else, up to 2 ms long.
+func workAside(t *testing.T, s *dirstore.Store, times int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(background, time.Minute)
-	defer cancel()
-	for ctx.Err() == nil {
-		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
-			return
-		}
-		time.Sleep(time.Millisecond)
+	for range times {
+		put(t, s, "aside", "a")
+		require.Equal(t, []string{"a"}, drain(t, s, "aside"))
 	}
-	t.Fatalf("nothing comes to %s", path)
 }
 
 func checkNotes(t *testing.T, s *dirstore.Store, notes, dir string, mayBeLost int) {

@@ -3,10 +3,12 @@
 package dirstore_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/cache/dirstore"
+	"github.com/tlsresume/tlsresume/internal/tlstest/process"
 )
 
 func init() {
@@ -25,7 +28,7 @@ func init() {
 	roles["forbid"] = forbid
 }
 
-func putWithUmask(args []string) error {
+func putWithUmask(args []string, _ io.Reader, _ *json.Encoder) error {
 	mask, err := strconv.ParseInt(args[1], 8, 0)
 	if err != nil {
 		return err
@@ -39,7 +42,7 @@ func putWithUmask(args []string) error {
 }
 
 // withoutDescriptors makes all calls when no file can be opened any more.
-func withoutDescriptors(args []string) error {
+func withoutDescriptors(args []string, _ io.Reader, out *json.Encoder) error {
 	s, err := dirstore.Open(args[0], dirstore.Options{})
 	if err != nil {
 		return err
@@ -59,13 +62,13 @@ func withoutDescriptors(args []string) error {
 		listErr = err
 	}
 	for _, err := range []error{takeErr, deleteErr, listErr, s.Put(background, "k", entry("c")), s.Clear(background)} {
-		fmt.Println(err)
+		out.Encode(fmt.Sprint(err))
 	}
 	return nil
 }
 
 // forbid takes its own permissions away and looks what the calls say.
-func forbid(args []string) error {
+func forbid(args []string, _ io.Reader, out *json.Encoder) error {
 	s, err := dirstore.Open(args[0], dirstore.Options{})
 	if err != nil {
 		return err
@@ -115,15 +118,14 @@ func forbid(args []string) error {
 			return fmt.Errorf("list of what cannot be listed: %v, %v as number %d", l, err, seen)
 		}
 	}
-	fmt.Println("as it should")
-	return nil
+	return out.Encode("as it should")
 }
 
 const nobody = 65534
 
 // playAsNobody plays a role as a user who may do nothing. The test binary lies
 // where nobody else gets at it, so a copy is run.
-func playAsNobody(t *testing.T, home, role string, args ...string) string {
+func playAsNobody(t *testing.T, home, role string, args ...string) []string {
 	t.Helper()
 	self, err := os.Open(os.Args[0])
 	require.NoError(t, err)
@@ -133,9 +135,9 @@ func playAsNobody(t *testing.T, home, role string, args ...string) string {
 	require.NoError(t, err)
 	_, err = io.Copy(copied, self)
 	require.NoError(t, errors.Join(err, copied.Close()))
-	cmd := actor(role, args...)
-	cmd.Path = program
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	cmd.Dir = home
-	return output(t, cmd)
+	return process.Start[string](t, actorRole, part{role, args}, func(cmd *exec.Cmd) {
+		cmd.Path = program
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		cmd.Dir = home
+	}).End(t)
 }

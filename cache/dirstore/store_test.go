@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -190,34 +191,36 @@ func TestDefaultKeepsSixtyFourPerKey(t *testing.T) {
 }
 
 func TestPeekShowsEverythingAndChangesNothing(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, dirstore.Options{})
-	put(t, s, "k", "a", "b")
-	put(t, s, "l", "c")
-	soon := time.Now().Add(10 * time.Millisecond)
-	require.NoError(t, s.Put(background, "k", cache.Entry{ID: "expired", Expires: soon}))
-	put(t, s, "k", "damaged")
-	require.NoError(t, os.Truncate(newestOf(t, dir, "damaged"), 20))
-	time.Sleep(time.Until(soon) + 2*time.Millisecond)
-	before := files(t, dir)
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := open(t, dir, dirstore.Options{})
+		put(t, s, "k", "a", "b")
+		put(t, s, "l", "c")
+		soon := time.Now().Add(time.Hour)
+		require.NoError(t, s.Put(background, "k", cache.Entry{ID: "expired", Expires: soon}))
+		put(t, s, "k", "damaged")
+		require.NoError(t, os.Truncate(newestOf(t, dir, "damaged"), 20))
+		time.Sleep(time.Until(soon))
+		before := files(t, dir)
 
-	seen := make(map[string][]string)
-	visit := func(key string, e cache.Entry) bool {
-		require.Equal(t, entry(e.ID), e)
-		seen[key] = append(seen[key], e.ID)
-		return true
-	}
-	require.NoError(t, s.Peek(background, visit))
-	require.Equal(t, map[string][]string{"k": {"b", "a"}, "l": {"c"}}, seen)
-	require.Equal(t, before, files(t, dir))
-	require.Equal(t, uint64(1), s.Stats().Damaged)
+		seen := make(map[string][]string)
+		visit := func(key string, e cache.Entry) bool {
+			require.Equal(t, entry(e.ID), e)
+			seen[key] = append(seen[key], e.ID)
+			return true
+		}
+		require.NoError(t, s.Peek(background, visit))
+		require.Equal(t, map[string][]string{"k": {"b", "a"}, "l": {"c"}}, seen)
+		require.Equal(t, before, files(t, dir))
+		require.Equal(t, uint64(1), s.Stats().Damaged)
 
-	calls := 0
-	require.NoError(t, s.Peek(background, func(string, cache.Entry) bool { calls++; return false }))
-	require.Equal(t, 1, calls)
-	done, cancel := context.WithCancel(background)
-	cancel()
-	require.ErrorIs(t, s.Peek(done, visit), context.Canceled)
+		calls := 0
+		require.NoError(t, s.Peek(background, func(string, cache.Entry) bool { calls++; return false }))
+		require.Equal(t, 1, calls)
+		done, cancel := context.WithCancel(background)
+		cancel()
+		require.ErrorIs(t, s.Peek(done, visit), context.Canceled)
+	})
 }
 
 // newestOf is the file of the last put among those that hold a value.

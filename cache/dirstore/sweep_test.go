@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -53,27 +54,29 @@ func TestMaxEntriesHoldsForShortLives(t *testing.T) {
 }
 
 func TestSweepRemovesWhatIsOfNoUse(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, dirstore.Options{})
-	soon := time.Now().Add(20 * time.Millisecond)
-	require.NoError(t, s.Put(background, "gone", cache.Entry{ID: "c", Expires: soon}))
-	gone := filepath.Dir(entryFiles(t, dir)[0])
-	require.NoError(t, s.Put(background, "mixed", entry("a"), cache.Entry{ID: "b", Expires: soon}))
-	old, young := leaveTmp(t, gone, "0", time.Hour), leaveTmp(t, gone, "1", time.Minute)
-	time.Sleep(time.Until(soon) + 2*time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := open(t, dir, dirstore.Options{})
+		soon := time.Now().Add(time.Second)
+		require.NoError(t, s.Put(background, "gone", cache.Entry{ID: "c", Expires: soon}))
+		gone := filepath.Dir(entryFiles(t, dir)[0])
+		require.NoError(t, s.Put(background, "mixed", entry("a"), cache.Entry{ID: "b", Expires: soon}))
+		old, young := leaveTmp(t, gone, "0", time.Hour), leaveTmp(t, gone, "1", time.Minute)
+		time.Sleep(time.Until(soon))
 
-	removed, err := s.Sweep(background)
+		removed, err := s.Sweep(background)
 
-	require.NoError(t, err)
-	require.Equal(t, 3, removed)
-	require.NoFileExists(t, old)
-	require.FileExists(t, young, "its writer may live")
-	require.Equal(t, []string{"a"}, drain(t, s, "mixed"))
-	require.NoError(t, os.Remove(young))
-	_, err = s.Sweep(background)
-	require.NoError(t, err)
-	require.Empty(t, files(t, dir), "directories without entries are gone")
-	require.Equal(t, dirstore.Stats{Put: 3, Taken: 1, Expired: 2, Stale: 1}, s.Stats())
+		require.NoError(t, err)
+		require.Equal(t, 3, removed)
+		require.NoFileExists(t, old)
+		require.FileExists(t, young, "its writer may live")
+		require.Equal(t, []string{"a"}, drain(t, s, "mixed"))
+		require.NoError(t, os.Remove(young))
+		_, err = s.Sweep(background)
+		require.NoError(t, err)
+		require.Empty(t, files(t, dir), "directories without entries are gone")
+		require.Equal(t, dirstore.Stats{Put: 3, Taken: 1, Expired: 2, Stale: 1}, s.Stats())
+	})
 }
 
 // leaveTmp leaves a temporary file behind, as a writer that died does.
@@ -89,26 +92,28 @@ func leaveTmp(t *testing.T, folder, nonce string, ago time.Duration) (path strin
 
 // What has expired and what was left behind goes when a call comes across it.
 func TestCallsRemoveWhatTheyMeet(t *testing.T) {
-	for name, call := range map[string]func(*dirstore.Store){
-		"Take":                         func(s *dirstore.Store) { s.Take(background, "k", 1) },
-		"Put":                          func(s *dirstore.Store) { s.Put(background, "k", entry("new")) },
-		"the first Put of another key": func(s *dirstore.Store) { s.Put(background, "l", entry("new")) },
-	} {
-		dir := t.TempDir()
-		s := open(t, dir, dirstore.Options{})
-		soon := time.Now().Add(20 * time.Millisecond)
-		require.NoError(t, s.Put(background, "k", entry("a"), cache.Entry{ID: "b", Expires: soon}))
-		expired := entryFiles(t, dir)[1]
-		tmp := leaveTmp(t, filepath.Dir(expired), "0", -time.Hour) // by a clock that was ahead
-		time.Sleep(time.Until(soon) + 2*time.Millisecond)
-		require.FileExists(t, expired)
-		if name != "Put" && name != "Take" {
-			s = open(t, dir, dirstore.Options{})
+	synctest.Test(t, func(t *testing.T) {
+		for name, call := range map[string]func(*dirstore.Store){
+			"Take":                         func(s *dirstore.Store) { s.Take(background, "k", 1) },
+			"Put":                          func(s *dirstore.Store) { s.Put(background, "k", entry("new")) },
+			"the first Put of another key": func(s *dirstore.Store) { s.Put(background, "l", entry("new")) },
+		} {
+			dir := t.TempDir()
+			s := open(t, dir, dirstore.Options{})
+			soon := time.Now().Add(time.Second)
+			require.NoError(t, s.Put(background, "k", entry("a"), cache.Entry{ID: "b", Expires: soon}))
+			expired := entryFiles(t, dir)[1]
+			tmp := leaveTmp(t, filepath.Dir(expired), "0", -time.Hour) // by a clock that was ahead
+			time.Sleep(time.Until(soon))
+			require.FileExists(t, expired)
+			if name != "Put" && name != "Take" {
+				s = open(t, dir, dirstore.Options{})
+			}
+			call(s)
+			require.NoFileExists(t, expired, name)
+			require.NoFileExists(t, tmp, name)
 		}
-		call(s)
-		require.NoFileExists(t, expired, name)
-		require.NoFileExists(t, tmp, name)
-	}
+	})
 }
 
 // A Sweep removes directories that are empty, also one that a Put has just

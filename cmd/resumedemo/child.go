@@ -65,6 +65,8 @@ func serveChild(in io.Reader, out io.Writer) error {
 	return answer(in, json.NewEncoder(out), hello, seen)
 }
 
+// answer greets, and answers each line with the counts of the server that it
+// names, after it has reset them if it says so.
 func answer(in io.Reader, out *json.Encoder, hello greeting, seen map[string]*tlstest.Identities) error {
 	if err := out.Encode(hello); err != nil {
 		return err
@@ -93,6 +95,7 @@ type servers struct {
 	answers *json.Decoder
 }
 
+// startServers returns when all listen.
 func startServers() (*servers, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -24,6 +24,17 @@ import (
 
 const dialTimeout = 10 * time.Second
 
+const usage = `usage: resumedemo [-json]
+           the same connections through the standard cache and this one
+       resumedemo dial [flags] host:port
+           dial a TLS server and say what resumed
+       resumedemo sessions list|show|clear -store DIR [flags] [ID]
+           what a directory keeps for dial or serve
+       resumedemo serve [flags]
+           a server that says what becomes of sessions
+Each command has -h.
+`
+
 type report struct {
 	Workloads []workload `json:"workloads"`
 }
@@ -51,7 +62,7 @@ func compareCommand(args []string) error {
 	flags.SetOutput(io.Discard)
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Println("usage: resumedemo [-json]\n       resumedemo dial [flags] host:port\n       resumedemo sessions list|show|clear -store DIR")
+		fmt.Print(usage)
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("%w: %w", demo.ErrUsage, err)
@@ -112,6 +123,8 @@ func plan(servers []target) (planned []workload) {
 	return planned
 }
 
+// compare runs each workload twice in a row, so that both caches meet a server,
+// and a machine, in the same state.
 func compare(s *servers, config *tls.Config) (*report, error) {
 	r := &report{Workloads: plan(s.Servers)}
 	// What a process does once, at its first handshake, is in nobody's count.
@@ -235,6 +248,7 @@ type standard struct {
 	tls.ClientSessionCache
 }
 
+// newStandard has 64 sessions, as a zero capacity means.
 func newStandard(config *tls.Config) client {
 	s := &standard{config: config.Clone(), ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 	s.config.ClientSessionCache = s

@@ -2,7 +2,7 @@
 //
 //	resumedemo                    the standard cache and this one side by side
 //	resumedemo dial host:port     dial a TLS server and say what resumed
-//	resumedemo sessions list      what a directory keeps for dial -store
+//	resumedemo sessions list      what a directory keeps for dial or serve -store
 //	resumedemo serve              a server that says what becomes of sessions
 package main
 

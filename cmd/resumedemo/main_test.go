@@ -118,11 +118,6 @@ func TestTheSecondRunOfDialResumes(t *testing.T) {
 	require.NoError(t, json.NewDecoder(strings.NewReader(sessions("list", "-json"))).Decode(&first))
 	require.Equal(t, "Resumable", first.Status)
 	require.Contains(t, sessions("show", first.ID), first.Endpoint)
-	// Without the right key it is seen that there is something, and no more.
-	locked := sessions("list", "-keyfile", filepath.Join(dir, "another"))
-	require.NotContains(t, locked, server.Addr)
-	require.Equal(t, 3, strings.Count(locked, "Sealed"), locked)
-
 	sessions("clear", "-scope", "other")
 	require.Contains(t, sessions("list"), "2 sessions")
 	sessions("clear")
@@ -171,17 +166,102 @@ func TestErrorsAreOneLineAndAStatus(t *testing.T) {
 		{"no directory", 2, []string{"sessions", "list"}},
 		{"no verb", 2, []string{"sessions"}},
 		{"no such verb", 2, []string{"sessions", "take", "-store", "d"}},
+		{"no verb first", 2, []string{"sessions", "-store", "d", "list"}},
+		{"several sessions", 2, []string{"sessions", "show", "-store", "d", "a", "b"}},
+		{"an ID where all are meant", 2, []string{"sessions", "clear", "-store", "d", "a"}},
+		{"no such flag of a verb", 2, []string{"sessions", "list", "-n", "1", "-store", "d"}},
 		{"no scope", 2, append(trusted, "-store", "d", "-scope", "", server.Addr)},
+		{"a scope of no store", 2, append(trusted, "-scope", "s", server.Addr)},
+		{"a key of no store", 2, append(trusted, "-keyfile", "k", server.Addr)},
+		{"flags after the host", 2, append(trusted, server.Addr, "-n", "1")},
+		{"two commands", 2, []string{"-json", "dial", server.Addr}},
 		{"no roots", 1, []string{"dial", "-cafile", "no-such-file", server.Addr}},
 		{"unknown authority", 1, []string{"dial", "-n", "1", server.Addr}},
 		{"nobody there", 1, append(trusted, "-n", "1", "127.0.0.1:1")},
+		{"no such host", 1, append(trusted, "-n", "1", "nobody.invalid:443")},
+		{"no such port", 1, append(trusted, "-n", "1", "127.0.0.1:65536")},
+		{"the wrong name", 1, append(trusted, "-n", "1", "-servername", "elsewhere.example", server.Addr)},
 	} {
 		_, stderr, status := process.Run(t, row.args...)
 		require.Equal(t, row.status, status, row.why)
 		require.Equal(t, 1, strings.Count(stderr, "\n"), row.why+": "+stderr)
 		require.True(t, strings.HasPrefix(stderr, "resumedemo: "), stderr)
 	}
-	out, _, status := process.Run(t, "dial", "-h")
-	require.Zero(t, status)
-	require.Contains(t, out, "-servername")
+	require.NoFileExists(t, "k")
+	require.NoDirExists(t, "d")
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	for _, row := range []struct {
+		args []string
+		says []string
+	}{
+		{[]string{"-h"}, []string{"resumedemo [-json]", "resumedemo dial [", "resumedemo sessions list|", "resumedemo serve ["}},
+		{[]string{"dial", "-h"}, []string{"resumedemo dial [flags] host:port", "-servername", "-store", "-scope"}},
+		{[]string{"serve", "--help"}, []string{"resumedemo serve [flags]", "-stateless", "-store"}},
+		{[]string{"sessions", "-h"}, []string{"resumedemo sessions list|show|clear", "-keyfile"}},
+		{[]string{"sessions", "show", "-h"}, []string{"resumedemo sessions list|show|clear", "-json"}},
+	} {
+		out, stderr, status := process.Run(t, row.args...)
+		require.Zero(t, status, row.args)
+		require.Empty(t, stderr)
+		require.True(t, strings.HasPrefix(out, "usage: "), out)
+		for _, said := range row.says {
+			require.Contains(t, out, said)
+		}
+	}
+}
+
+// What failed is told of each connection, and as a whole in the status.
+func TestDialSaysOfEachConnectionWhatFailed(t *testing.T) {
+	server, trusted := dialTarget(t)
+	distrusted := []string{"dial", "-c", "1"}
+	for _, row := range []struct {
+		flags []string
+		addr  string
+		says  string
+	}{
+		{distrusted, server.Addr, "unknown authority"},
+		{trusted, "127.0.0.1:1", "refused"},
+		{trusted, "nobody.invalid:443", "nobody.invalid"},
+	} {
+		args := append(row.flags[:len(row.flags):len(row.flags)], "-json", "-n", "3", row.addr)
+		out, stderr, status := process.Run(t, args...)
+		require.Equal(t, 1, status)
+		require.Contains(t, stderr, "resumedemo: connection ")
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		require.Len(t, lines, 4)
+		for i, text := range lines[:3] {
+			var line demo.Line
+			require.NoError(t, json.Unmarshal([]byte(text), &line))
+			require.Equal(t, i+1, line.N)
+			require.Contains(t, line.Error, row.says)
+			require.False(t, line.Resumed)
+		}
+		require.Equal(t, `{"connections":3,"full":0,"resumed":0,"captured":0}`, lines[3])
+	}
+}
+
+func TestDialAgreesOnAProtocolWithAServer(t *testing.T) {
+	s := startServe(t, "-n", "2")
+	s.dial("1", "-alpn", "http/1.1")
+	_, stderr, status := process.Run(t, "dial", "-cafile", s.cafile, "-n", "1", "-alpn", "gopher,finger", s.addr)
+	require.Equal(t, 1, status)
+	require.Contains(t, stderr, "no application protocol")
+}
+
+// A store that takes nothing is no reason not to dial, but one to say so.
+func TestDialSaysThatItsStoreTakesNothing(t *testing.T) {
+	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
+		t.Skip("nothing is forbidden to this user")
+	}
+	server, flags := dialTarget(t)
+	dir := filepath.Join(t.TempDir(), "sessions")
+	require.NoError(t, os.Mkdir(dir, 0o500))
+	out, stderr, status := process.Run(t, append(flags, "-n", "2", "-wait", "-store", dir,
+		"-keyfile", filepath.Join(t.TempDir(), "key"), server.Addr)...)
+	require.Equal(t, 1, status)
+	require.Contains(t, out, "2 connections, 1 full, 1 resumed, ")
+	require.Contains(t, stderr, "resumedemo: store: ")
+	require.Contains(t, stderr, "permission denied")
 }

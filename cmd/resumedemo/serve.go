@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tlsresume/tlsresume/internal/demo"
@@ -43,7 +44,7 @@ func serveCommand(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s := &serving{left: o.n, enough: stop}
 	if err := o.use(&s.cache); err != nil {
@@ -61,8 +62,11 @@ func serveCommand(args []string) error {
 		ConnState:   s.count,
 		ErrorLog:    log.New(io.Discard, "", 0),
 	}
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		<-ctx.Done()
+		stop() // a second signal ends the program at once
 		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		server.Shutdown(closing)
@@ -70,6 +74,7 @@ func serveCommand(args []string) error {
 	if err := server.Serve(s.cache.NewListener(listener, config)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-ended // Serve does not wait for its connections
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.cache.Stats()
@@ -110,10 +115,14 @@ func parseServe(args []string) (*serveOptions, error) {
 		return nil, fmt.Errorf("%w: -cacert is for a certificate that is made", demo.ErrUsage)
 	case o.n < 0 || o.lifetime < 0:
 		return nil, fmt.Errorf("%w: -n and -lifetime must not be negative", demo.ErrUsage)
+	case !o.stateless && o.store.dir == "":
+		return o, o.store.idle()
 	}
 	return o, nil
 }
 
+// config has the certificate that is named, or one of a CA that is forgotten at
+// once: clients that are to trust the next run, too, need a named one.
 func (o *serveOptions) config() (*tls.Config, error) {
 	config := &tls.Config{NextProtos: []string{"h2", "http/1.1"}}
 	if o.tls12 {
@@ -139,7 +148,7 @@ func (o *serveOptions) config() (*tls.Config, error) {
 	return config, err
 }
 
-// use sets the cache up.
+// use has the cache keep sessions where the flags say.
 func (o *serveOptions) use(cache *resume.ServerCache) error {
 	cache.Lifetime = o.lifetime
 	switch {
@@ -184,6 +193,7 @@ func (s *serving) answer(w http.ResponseWriter, r *http.Request) {
 		r.Proto, r.TLS.DidResume, info.ID, session.Status(), info.Resumptions)
 }
 
+// observe prints what happens, one line each, from inside the handshakes.
 func (s *serving) observe(e resume.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

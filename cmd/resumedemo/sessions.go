@@ -40,23 +40,26 @@ func sessionsCommand(args []string) error {
 	} else if err != nil {
 		return fmt.Errorf("%w: %w", demo.ErrUsage, err)
 	}
-	if o.dir == "" {
+	switch {
+	case !slices.Contains([]string{"list", "show", "clear"}, verb):
+		return fmt.Errorf("%w: sessions wants list, show or clear first; try resumedemo sessions -h", demo.ErrUsage)
+	case o.dir == "":
 		return fmt.Errorf("%w: sessions wants -store DIR", demo.ErrUsage)
-	}
-	if flags.NArg() > 0 && verb != "show" || flags.NArg() > 1 {
+	case flags.NArg() > 0 && verb != "show" || flags.NArg() > 1:
 		return fmt.Errorf("%w: too many arguments", demo.ErrUsage)
+	}
+	if err := o.mustBeThere(); err != nil {
+		return err
 	}
 	scoped := false
 	flags.Visit(func(f *flag.Flag) { scoped = scoped || f.Name == "scope" })
 	switch verb {
 	case "list":
-		return o.list(*asJSON)
+		return o.list(scoped, *asJSON)
 	case "show":
-		return o.show(flags.Arg(0), *asJSON)
-	case "clear":
-		return o.clear(scoped)
+		return o.show(flags.Arg(0), scoped, *asJSON)
 	}
-	return fmt.Errorf("%w: sessions wants list, show or clear", demo.ErrUsage)
+	return o.clear(scoped)
 }
 
 // A found is a session in the store, as far as the key opens it.
@@ -75,7 +78,8 @@ type found struct {
 	Size     int       `json:"size"`
 }
 
-func (o *storeOptions) find() (all []found, err error) {
+// find looks at all that is there, or at one scope of it.
+func (o *storeOptions) find(scoped bool) (all []found, err error) {
 	store, keys, err := o.open()
 	if err != nil {
 		return nil, err
@@ -85,6 +89,12 @@ func (o *storeOptions) find() (all []found, err error) {
 		all = append(all, look(keys, key, e, now))
 		return true
 	})
+	if st := store.Stats(); st.Foreign+st.Damaged > 0 {
+		fmt.Fprintf(os.Stderr, "resumedemo: left alone: %d files or directories that are not a store's, %d damaged\n", st.Foreign, st.Damaged)
+	}
+	if scoped {
+		all = slices.DeleteFunc(all, func(f found) bool { return f.Scope != o.scope })
+	}
 	slices.SortFunc(all, func(a, b found) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), b.Received.Compare(a.Received), cmp.Compare(a.ID, b.ID))
 	})
@@ -116,8 +126,8 @@ func look(keys *ticket.Keyring, key string, e cache.Entry, now time.Time) found 
 	return f
 }
 
-func (o *storeOptions) list(asJSON bool) error {
-	all, err := o.find()
+func (o *storeOptions) list(scoped, asJSON bool) error {
+	all, err := o.find(scoped)
 	if err != nil {
 		return err
 	}
@@ -136,8 +146,8 @@ func (o *storeOptions) list(asJSON bool) error {
 }
 
 // show tells all of the session with an ID, or of all.
-func (o *storeOptions) show(id string, asJSON bool) error {
-	all, err := o.find()
+func (o *storeOptions) show(id string, scoped, asJSON bool) error {
+	all, err := o.find(scoped)
 	if err != nil {
 		return err
 	}
@@ -192,6 +202,7 @@ func printJSON(all []found) error {
 	return nil
 }
 
+// stamp is in local time, for who looks at it; -json has the zone.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -62,7 +62,8 @@ type Process[V any] struct {
 }
 
 // Start starts one, which is killed with the test if it has not ended by then.
-func Start[V any](t testing.TB, role string, work any) *Process[V] {
+// What changes its command runs before.
+func Start[V any](t testing.TB, role string, work any, changes ...func(*exec.Cmd)) *Process[V] {
 	t.Helper()
 	text, err := json.Marshal(work)
 	require.NoError(t, err)
@@ -71,8 +72,11 @@ func Start[V any](t testing.TB, role string, work any) *Process[V] {
 	p.cmd.Stderr = os.Stderr
 	p.In = tlstest.Must(p.cmd.StdinPipe())
 	p.says = json.NewDecoder(tlstest.Must(p.cmd.StdoutPipe()))
+	for _, change := range changes {
+		change(p.cmd)
+	}
 	require.NoError(t, p.cmd.Start())
-	t.Cleanup(p.Kill)
+	t.Cleanup(func() { p.Kill() })
 	return p
 }
 
@@ -131,8 +135,10 @@ func (p *Process[V]) End(t testing.TB) (all []V) {
 	return all
 }
 
-// Kill kills it and waits for its end.
-func (p *Process[V]) Kill() {
+// Kill kills it and waits for its end. It reports whether it was that which
+// ended it.
+func (p *Process[V]) Kill() bool {
 	p.cmd.Process.Kill()
 	p.cmd.Wait()
+	return !p.cmd.ProcessState.Exited()
 }

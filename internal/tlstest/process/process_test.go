@@ -6,14 +6,19 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
 const (
 	counter = "TLSRESUME_TEST_COUNTER"
 	house   = "TLSRESUME_TEST_HOUSE"
+	where   = "TLSRESUME_TEST_WHERE"
 )
 
 func TestMain(m *testing.M) {
@@ -29,6 +34,16 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		return json.NewEncoder(out).Encode(len(addr))
+	})
+	As(where, func(_ bool, _ io.Reader, out io.Writer) error {
+		dir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		if dir, err = filepath.EvalSymlinks(dir); err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(dir)
 	})
 	Main(m, func(args []string) int {
 		fmt.Print(args)
@@ -51,9 +66,21 @@ func TestAServerSaysWhereItListensAndEndsWithItsInput(t *testing.T) {
 
 func TestAKilledProcessHasEnded(t *testing.T) {
 	p := Start[int](t, counter, 1)
-	p.Kill()
+	require.Equal(t, runtime.GOOS != "windows", p.Kill()) // where all processes exit
 	require.NotNil(t, p.cmd.ProcessState)
 	require.False(t, p.cmd.ProcessState.Success())
+}
+
+func TestAProcessThatEndedByItselfWasNotKilled(t *testing.T) {
+	p := Start[int](t, counter, 0)
+	require.Empty(t, p.End(t))
+	require.False(t, p.Kill())
+}
+
+func TestACommandIsChangedBeforeItStarts(t *testing.T) {
+	dir := t.TempDir()
+	p := Start[string](t, where, true, func(cmd *exec.Cmd) { cmd.Dir = dir })
+	require.Equal(t, []string{tlstest.Must(filepath.EvalSymlinks(dir))}, p.End(t))
 }
 
 func TestWorkThatCannotBeReadIsAnError(t *testing.T) {
