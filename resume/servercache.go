@@ -71,8 +71,10 @@ type ServerCache struct {
 	// Options.Replicas, or for requests that may be done twice.
 	//
 	// False means that 0-RTT is never accepted. The QUIC library has a switch
-	// of its own (quic.Config.Allow0RTT), by which crypto/tls tells clients
-	// whether to try: left on, they try in vain.
+	// of its own (quic.Config.Allow0RTT, on for an http3.Server), by which
+	// crypto/tls tells clients whether to try. Turn that off as well: what
+	// clients send early in vain fails, with quic-go the streams of the whole
+	// connection until its NextConnection is called.
 	EarlyData bool
 
 	// NewSession is called once for each ticket, just before it is sent, and
