@@ -2,6 +2,8 @@ package resume
 
 import (
 	"crypto/tls"
+	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,4 +77,43 @@ func TestAStatelessTicketAbove16KiBIsNotSent(t *testing.T) {
 	require.Equal(t, "ticket-size", sent.Reason())
 	sent.Release()
 	checkServerStats(t, cache)
+}
+
+// Nothing ends a stateless session, so nothing says so either: its ticket was
+// sent, and resumes whatever became of that connection.
+func TestAStatelessSessionDoesNotEndWithItsConnection(t *testing.T) {
+	var d diary
+	cache := &ServerCache{Keyring: tlstest.Must(ticket.NewKeyring([32]byte{1})), Observe: d.note}
+	cache.RemoveSession = func(*Session) { t.Error("a stateless session ended") }
+	h := newHouse(t, cache, byListener)
+	v := cache.core().view(h.base)
+	v.verify = func(tls.ConnectionState) error { return errors.New("refused") }
+	link := &serverLink{core: cache.core()}
+	link.wire = serverWire{Conn: deadConn{Conn: new(net.TCPConn)}, link: link}
+	cs := tls.ConnectionState{Version: tls.VersionTLS13, ServerName: serverName, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
+	label := v.wrap(link, &cs, serverState(t, h))
+	require.Error(t, v.verified(link, &cs))
+	require.Equal(t, Resumable, link.session().borrow().Status())
+	require.NotNil(t, v.unwrap(nil, label, &cs))
+	require.Empty(t, d.reasons(SessionEnded))
+	require.EqualValues(t, 1, checkServerStats(t, cache).Kept)
+}
+
+// A session from the future is of no use now, and stays for when the clock has
+// caught up.
+func TestAServersClockThatIsSetBackCostsNoSession(t *testing.T) {
+	var d diary
+	cache := &ServerCache{Observe: d.note}
+	h := newHouse(t, cache, byListener)
+	_, cs := h.call(nil)
+	s := cache.Get1Session(h.accepted())
+	defer s.Release()
+	s.s.received += int64(time.Hour)
+	resumed, _ := h.call(cs)
+	require.False(t, resumed)
+	require.Equal(t, []string{"clock"}, d.reasons(SessionMissing))
+	require.Equal(t, "clock", s.Reason())
+	s.s.received -= int64(time.Hour)
+	resumed, _ = h.call(cs)
+	require.True(t, resumed)
 }
