@@ -117,3 +117,23 @@ func TestAServersClockThatIsSetBackCostsNoSession(t *testing.T) {
 	resumed, _ = h.call(cs)
 	require.True(t, resumed)
 }
+
+// A session is bound to the hash of its suite: presented where the server picks
+// another, it cannot be resumed, and must not be used up.
+func TestASessionIsNotUsedUpUnderAnotherHash(t *testing.T) {
+	for _, cache := range []*ServerCache{{}, {Store: Seal(newShelf(), newFleet().keys)}} {
+		h := newHouse(t, cache, byListener)
+		v := cache.core().view(h.base)
+		long := tls.ConnectionState{Version: tls.VersionTLS13, ServerName: serverName, CipherSuite: tls.TLS_AES_256_GCM_SHA384}
+		short := long
+		short.CipherSuite = tls.TLS_AES_128_GCM_SHA256
+		for _, way := range [][2]*tls.ConnectionState{{&long, &short}, {&short, &long}} {
+			label := v.wrap(nil, way[0], serverState(t, h))
+			require.Nil(t, v.unwrap(nil, label, way[1]))
+			require.NotNil(t, v.unwrap(nil, label, way[0]))
+		}
+		chacha := short
+		chacha.CipherSuite = tls.TLS_CHACHA20_POLY1305_SHA256
+		require.NotNil(t, v.unwrap(nil, v.wrap(nil, &short, serverState(t, h)), &chacha), "the same hash")
+	}
+}

@@ -71,3 +71,24 @@ func TestWhatCannotBeSyncedIsNotHandedOut(t *testing.T) {
 	require.EqualError(t, s.Put(within, "k", cache.Entry{ID: "c"}), "dirstore: put: disk on fire")
 	require.EqualError(t, s.Clear(within), "dirstore: clear: disk on fire")
 }
+
+// A Put that fails takes back what it has written, and no more: what was there
+// is not above a bound for it.
+func TestPutThatFailsCostsNoOtherEntry(t *testing.T) {
+	s, _, fails := synced(t)
+	s.opts.MaxPerKey = 2
+	require.NoError(t, s.Put(within, "k", cache.Entry{ID: "a"}, cache.Entry{ID: "b"}))
+	sync := s.sync
+	s.sync = func(path string) error { // the first time only
+		s.sync = sync
+		return errors.New("disk on fire")
+	}
+	err := s.Put(within, "k", cache.Entry{ID: "c"}, cache.Entry{ID: "b"})
+	require.ErrorIs(t, err, cache.ErrNotStored)
+	require.NoError(t, *fails)
+	got, err := s.Take(within, "k", 3)
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	require.Equal(t, "b", got[0].ID)
+	require.Equal(t, "a", got[1].ID)
+}
