@@ -2,6 +2,7 @@ package resume
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,4 +89,90 @@ func TestRemovedSessionsLeaveNothingBehind(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who removes a session of a cache that is closed has it removed from the store
+// all the same.
+func TestRemoveReachesTheStoreAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		c, _, h := f.storedSession(t)
+		require.NoError(t, c.Close())
+		require.True(t, c.Remove(h))
+		synctest.Wait()
+		require.Zero(t, f.shelf.size())
+	})
+}
+
+// An alert that comes while somebody claims a session from the store counts as
+// soon as the store has not given it.
+func TestAlertDuringAClaimThatFailsForfeitsTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		c, _, h := f.storedSession(t)
+		f.shelf.slow("delete", 10*time.Millisecond)
+		f.shelf.fail(errors.New("down"))
+		claimed := make(chan error)
+		go func() {
+			_, err := leaseOf(h)
+			claimed <- err
+		}()
+		time.Sleep(5 * time.Millisecond)
+		c.core().forfeit(h.s, failedAlert)
+		require.ErrorIs(t, <-claimed, ErrNotResumable)
+		require.Equal(t, Failed, h.Status())
+		require.Equal(t, "alert", h.Reason())
+		checkStats(t, c)
+	})
+}
+
+// A store that is suspended is not waited for by claims either.
+func TestClaimDoesNotWaitForASuspendedStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		c, scope, h := f.storedSession(t)
+		f.shelf.slow("take", time.Minute)
+		f.shelf.slow("delete", time.Minute)
+		for i := range breakAfter {
+			_, ok := scope.Get(fmt.Sprint(i))
+			require.False(t, ok)
+		}
+		synctest.Wait()
+		began := time.Now()
+		_, err := leaseOf(h)
+		require.ErrorIs(t, err, ErrNotResumable)
+		require.Zero(t, time.Since(began))
+		require.Equal(t, Resumable, h.Status())
+		f.shelf.slow("take", 0)
+		f.shelf.slow("delete", 0)
+		time.Sleep(time.Minute)
+		l, err := leaseOf(h)
+		require.NoError(t, err)
+		c.core().giveBack(l)
+	})
+}
+
+// Who finds that somebody else has had the session he holds tells of its end.
+func TestEndThatAClaimFindsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		var told []string
+		c := f.cache(t)
+		c.RemoveSession = func(s *Session) { told = append(told, s.Reason()) }
+		scope := c.Scope("tenant")
+		scope.Put(serverName, newMint(t).session())
+		h := scope.Get1Session(serverName)
+		defer h.Release()
+		flush(t, c)
+		_, ok := f.cache(t).Scope("tenant").Get(serverName)
+		require.True(t, ok)
+		require.Equal(t, Resumable, h.Status(), "as far as anybody here knows")
+		for range 2 {
+			_, err := leaseOf(h)
+			require.ErrorIs(t, err, ErrNotResumable)
+		}
+		synctest.Wait()
+		require.Equal(t, []string{"used"}, told)
+		checkStats(t, c)
+	})
 }
