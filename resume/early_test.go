@@ -2,6 +2,8 @@ package resume
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,4 +105,55 @@ func (c *clearing) Put(ctx context.Context, key string, entries ...cache.Entry) 
 		f()
 	}
 	return c.shelf.Put(ctx, key, entries...)
+}
+
+// A fetch that was late once has its key asked for again when it has ended.
+func TestKeyOfALateFetchIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		a, b := f.cache(t), f.cache(t)
+		for range 2 {
+			a.Scope("tenant").Put(serverName, mint.session())
+		}
+		require.NoError(t, a.Close())
+		f.shelf.slow("take", 2*takeDeadline)
+		_, ok := b.Scope("tenant").Get(serverName)
+		require.False(t, ok)
+		time.Sleep(2 * takeDeadline)
+		f.shelf.slow("take", 0)
+		for range 2 { // what that brought, and the next
+			_, ok := b.Scope("tenant").Get(serverName)
+			require.True(t, ok)
+		}
+	})
+}
+
+// However many wait, no more is taken out of the store than the pool has room
+// for: what it evicts would be lost to all.
+func TestFetchTakesNoMoreThanThereIsRoomFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const stock, callers = 16, 24
+		f, mint := newFleet(), newMint(t)
+		a, b := f.cache(t), f.cache(t)
+		for range stock {
+			a.Scope("tenant").Put(serverName, mint.session())
+		}
+		require.NoError(t, a.Close())
+		b.TicketsPerServer = 2
+		f.shelf.slow("take", 5*time.Millisecond)
+		var got atomic.Int32
+		var all sync.WaitGroup
+		for range callers {
+			all.Go(func() {
+				if _, ok := b.Scope("tenant").Get(serverName); ok {
+					got.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		st := checkStats(t, b)
+		require.Zero(t, st.Evicted)
+		require.Equal(t, stock, int(got.Load())+f.shelf.size()+st.Pooled)
+	})
 }
