@@ -1,14 +1,17 @@
 package resume
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"iter"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
@@ -204,5 +207,56 @@ func TestNearTierSpillsTheIdleServerAlone(t *testing.T) {
 		require.Equal(t, 1, f.shelf.size())
 		require.Nil(t, scope.Get0Session("idle.test"))
 		require.True(t, scope.Get0Session("busy.test").Resumable())
+		time.Sleep(2 * nearIdle)
+		synctest.Wait()
+		require.Equal(t, 2, f.shelf.size(), "its turn has come")
 	})
+}
+
+// Only what a handshake may want soon stays near: not what nobody has asked
+// for, nor a TLS 1.2 session, which is in both places.
+func TestNearTierKeepsWhatItIsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		c := f.nearby(t, 4)
+		scope := c.Scope("tenant")
+		scope.Put("unasked.test", mint.session())
+		synctest.Wait()
+		require.Equal(t, 1, f.shelf.size())
+		scope.Get(serverName)
+		scope.Put(serverName, newPeer(t, tls12).states(t, 1)[0])
+		synctest.Wait()
+		require.Equal(t, 2, f.shelf.size())
+		require.True(t, scope.Get0Session(serverName).Resumable())
+	})
+}
+
+// A listing that ends in an error has not shown everything: whoever clears a
+// scope must hear of it.
+func TestClearOfAScopeSaysThatTheListingFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, mint := newFleet(), newMint(t)
+		store := &halfListed{listing: listing{f.shelf}, err: errors.New("unreadable")}
+		c := &ClientCache{Store: Seal(store, f.keys)}
+		c.Scope("tenant").Put(serverName, mint.session())
+		flush(t, c)
+		require.ErrorIs(t, c.Scope("tenant").Clear(t.Context()), store.err)
+		store.err = nil
+		require.NoError(t, c.Scope("tenant").Clear(t.Context()))
+		require.Zero(t, f.shelf.size())
+		require.NoError(t, c.Close())
+	})
+}
+
+// halfListed is a listing that shows nothing but an error, while it has one.
+type halfListed struct {
+	listing
+	err error
+}
+
+func (h *halfListed) List(ctx context.Context) iter.Seq2[cache.Listed, error] {
+	if h.err == nil {
+		return h.listing.List(ctx)
+	}
+	return func(yield func(cache.Listed, error) bool) { yield(cache.Listed{}, h.err) }
 }
