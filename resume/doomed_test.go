@@ -10,17 +10,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// store has a cache store a session, which is held.
+func (f *fleet) store(t *testing.T, c *ClientCache) *Session {
+	t.Helper()
+	f.shelf.slow("put", time.Millisecond) // or it may be there before it is held
+	scope := c.Scope("tenant")
+	scope.Put(serverName, newMint(t).session())
+	h := scope.Get1Session(serverName)
+	require.NotNil(t, h)
+	t.Cleanup(h.Release)
+	flush(t, c)
+	require.Equal(t, 1, f.shelf.size())
+	f.shelf.slow("put", 0)
+	return h
+}
+
 // storedSession is a cache with one session, which is in the store and held.
 func (f *fleet) storedSession(t *testing.T) (*ClientCache, *Scope, *Session) {
 	t.Helper()
 	c := f.cache(t)
-	scope := c.Scope("tenant")
-	scope.Put(serverName, newMint(t).session())
-	h := scope.Get1Session(serverName)
-	t.Cleanup(h.Release)
-	flush(t, c)
-	require.Equal(t, 1, f.shelf.size())
-	return c, scope, h
+	return c, c.Scope("tenant"), f.store(t, c)
 }
 
 // A session that was removed stays so, also if the store did not hear of it
@@ -159,11 +168,7 @@ func TestEndThatAClaimFindsIsTold(t *testing.T) {
 		var told []string
 		c := f.cache(t)
 		c.RemoveSession = func(s *Session) { told = append(told, s.Reason()) }
-		scope := c.Scope("tenant")
-		scope.Put(serverName, newMint(t).session())
-		h := scope.Get1Session(serverName)
-		defer h.Release()
-		flush(t, c)
+		h := f.store(t, c)
 		_, ok := f.cache(t).Scope("tenant").Get(serverName)
 		require.True(t, ok)
 		require.Equal(t, Resumable, h.Status(), "as far as anybody here knows")
