@@ -312,6 +312,7 @@ func (w *mayhem) run() {
 		c.Close()
 	}
 	time.Sleep(time.Hour) // whatever is under way
+	synctest.Wait()       // which orders what follows behind it
 	for _, c := range caches {
 		require.Zero(w.t, checkStats(w.t, c).Kept)
 	}
