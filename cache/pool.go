@@ -45,7 +45,7 @@ type Options[K comparable, V any] struct {
 //
 // Which key makes room is chosen after SIEVE (Zhang et al., NSDI 2024): the
 // oldest key that was not touched since the hand last passed it; an empty key
-// without a note goes first. It scans like a FIFO and hits like an LRU, and a
+// without a note is not spared. It scans like a FIFO and hits like an LRU, and a
 // hit writes one flag instead of moving a list node.
 type Pool[K comparable, V any] struct {
 	opts   Options[K, V]

@@ -103,6 +103,9 @@ type ClientCache struct {
 // core makes the working parts at first use.
 func (c *ClientCache) core() *core {
 	c.once.Do(func() { c.shared = newCore(c) })
+	if c.shared == nil {
+		panic("resume: the first use of this ClientCache panicked")
+	}
 	return c.shared
 }
 
@@ -155,7 +158,8 @@ func (c *ClientCache) Scope(name string) *Scope {
 }
 
 // NewScope returns a scope that nobody else can reach. Its sessions are kept
-// in memory only. The cache remembers nothing of a scope that has no sessions.
+// in memory only. Of a scope that has no sessions any more, the cache remembers
+// no more than what it learnt of its servers, within MaxServers.
 func (c *ClientCache) NewScope() *Scope { return newDomain(c.core(), "").scope() }
 
 // Remove takes a session out of the cache and makes it non-resumable for all

@@ -206,9 +206,19 @@ func (c *core) finish(s *session, v verdict) {
 	if where != nil {
 		c.vault.doom(*where, v) // first: revive looks for it last
 	}
-	if where != nil || s.reusable() {
-		for c.pool.Remove(s.key, func(other *session) bool { return other.id == s.id && other.end(v) }) {
+	for where != nil || s.reusable() {
+		var twin *session
+		if !c.pool.Remove(s.key, func(other *session) bool {
+			if other.id != s.id || !other.end(v) {
+				return false
+			}
+			twin = other
+			return twin.retain()
+		}) {
+			break
 		}
+		c.vault.forget(twin) // which may be stored where this one is not
+		twin.release()
 	}
 	c.vault.forget(s)
 }

@@ -212,7 +212,7 @@ func belongs(h *Session, d *domain, v *view, serverName string) error {
 // notResumable names the Status, as the caller will want to know it.
 func notResumable(h *Session) error {
 	if h.Resumable() {
-		return fmt.Errorf("%w: the store that has it did not hand it out", ErrNotResumable)
+		return fmt.Errorf("%w: its cache is closed, or the store that has it did not hand it out", ErrNotResumable)
 	}
 	if reason := h.Reason(); reason != "" {
 		return fmt.Errorf("%w: %s (%s)", ErrNotResumable, h.Status(), reason)
@@ -227,7 +227,7 @@ func leaseOf(h *Session) (*lease, error) {
 	if h.released.Load() || !s.retain() {
 		return nil, notResumable(h)
 	}
-	ok, fromStore := h.Resumable(), false
+	ok, fromStore := h.Resumable() && !s.core().closed.Load(), false
 	if ok && !s.reusable() && !s.claim() {
 		fromStore = s.core().vault.reclaim(s)
 		ok = fromStore || s.claim() // it was being written, and that failed

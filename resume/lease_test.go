@@ -79,13 +79,14 @@ func TestSessionThatAConfigurationsClockRefusesIsNotUsedUp(t *testing.T) {
 	c := new(ClientCache)
 	scope := c.Scope("tenant")
 	require.False(t, resumes(t, p, scope))
-	view := scope.domain.view(p.client)
-	ahead := *view
-	ahead.time = func() time.Time { return time.Now().Add(8 * 24 * time.Hour) }
-	find := serverKey{space: view.space, name: serverName}
-	_, ok := c.core().use(find, &ahead)
+	seen := scope.domain.view(p.client)
+	ahead := &view{config: seen.config, space: seen.space, time: func() time.Time {
+		return time.Now().Add(8 * 24 * time.Hour)
+	}}
+	find := serverKey{space: seen.space, name: serverName}
+	_, ok := c.core().use(find, ahead)
 	require.False(t, ok)
-	_, ok = c.core().use(find, view)
+	_, ok = c.core().use(find, seen)
 	require.True(t, ok)
 }
 
@@ -100,15 +101,13 @@ func TestTicketInAnEncryptedHelloIsTakenAsSent(t *testing.T) {
 		l, err := leaseOf(h)
 		require.NoError(t, err)
 		conn := receiver(scope)
-		seen := *conn.view
-		seen.ech = ech
-		conn.view = &seen
+		conn.view = &view{config: conn.view.config, space: conn.view.space, ech: ech}
 		conn.wire.Conn = swallowing{conn.wire.Conn}
-		conn.wire.watch.Store(l)
+		conn.wire.watched = l
 		flight := append([]byte{22, 3, 1, 0, 64, 1, 0, 0, 60}, make([]byte, 60)...) // a ClientHello without it
 		_, err = conn.wire.Write(flight)
 		require.NoError(t, err)
-		require.Equal(t, ech, l.offered.Load())
+		require.Equal(t, ech, l.offered)
 		c.core().giveBack(l)
 		h.Release()
 		conn.Close()
@@ -145,4 +144,28 @@ func TestRefusalsAreBounded(t *testing.T) {
 		require.LessOrEqual(t, len(s.refusals), maxEndpoints)
 		require.True(t, s.refusedSince(fmt.Sprint(i), now))
 	}
+}
+
+// A session that was pushed out is still there for who holds it, as long as its
+// cache is.
+func TestNothingIsLeasedOfAClosedCache(t *testing.T) {
+	c := &ClientCache{TicketsPerServer: 1}
+	scope, mint := c.NewScope(), newMint(t)
+	scope.Put(serverName, mint.session())
+	h := scope.Get1Session(serverName)
+	defer h.Release()
+	scope.Put(serverName, mint.session())
+	require.Equal(t, "evicted", h.Reason())
+	require.NoError(t, c.Close())
+	_, err := leaseOf(h)
+	require.ErrorIs(t, err, ErrNotResumable)
+}
+
+// A cache that cannot be made says so each time.
+func TestEveryUseOfAnImpossibleCachePanics(t *testing.T) {
+	client, server := &ClientCache{MaxServers: -1}, &ServerCache{MaxSessions: -1}
+	require.PanicsWithValue(t, "resume: ClientCache.MaxServers is negative", func() { client.Stats() })
+	require.PanicsWithValue(t, "resume: the first use of this ClientCache panicked", func() { client.Stats() })
+	require.Panics(t, func() { server.Stats() })
+	require.PanicsWithValue(t, "resume: the first use of this ServerCache panicked", func() { server.Stats() })
 }

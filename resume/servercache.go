@@ -95,6 +95,9 @@ type ServerCache struct {
 // core makes the working parts at first use.
 func (c *ServerCache) core() *serverCore {
 	c.once.Do(func() { c.shared = newServerCore(c) })
+	if c.shared == nil {
+		panic("resume: the first use of this ServerCache panicked")
+	}
 	return c.shared
 }
 
