@@ -244,7 +244,10 @@ func (c *Conn) settle(err error) {
 		return
 	}
 	l := c.lease
-	c.lease, c.wire.watched = nil, nil
+	c.lease = nil
+	if c.wire.watched != nil { // or a CloseWrite may look at it just now
+		c.wire.watched = nil
+	}
 	c.complete = err == nil
 	resumed := c.complete && l != nil && c.facts.resumed
 	if resumed && !c.ended.Load() && l.s.retain() {
