@@ -1,9 +1,16 @@
 package resume
 
 import (
+	"context"
+	"crypto/tls"
+	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
 // To close the writing side as soon as crypto/tls allows it, before the
@@ -20,5 +27,56 @@ func TestCloseWriteAtTheEndOfAHandshakeRacesWithNothing(t *testing.T) {
 		}
 		require.NoError(t, <-done)
 		c.Close()
+	}
+}
+
+// A deadline that the application sets while WaitSession reads holds for the
+// Reads that follow, also when nothing but the ticket ended that.
+func TestReadDeadlineSetBesideWaitSessionHoldsForLaterReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, func(server, _ *tls.Config) { server.ClientAuth = tls.RequestClientCert })
+		client, server := tlstest.Pipe()
+		go func() {
+			conn := tls.Server(&slow{server, []time.Duration{0, 10 * time.Millisecond}}, p.server)
+			conn.Handshake()
+			conn.Read(make([]byte, 1))
+		}()
+		conn := new(ClientCache).NewScope().NewConn(client, p.client)
+		defer server.Close()
+		defer conn.Close()
+		require.NoError(t, conn.Handshake())
+		waited := make(chan error, 1)
+		go func() {
+			_, err := conn.WaitSession(context.Background())
+			waited <- err
+		}()
+		synctest.Wait() // it reads
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Second)))
+		require.NoError(t, <-waited)
+		defer time.AfterFunc(time.Minute, func() { server.Close() }).Stop()
+		_, err := conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
+}
+
+// A callback that panics over one session of a connection that failed does not
+// save the others.
+func TestForfeitReachesAllSessionsThoughACallbackPanics(t *testing.T) {
+	c := &ClientCache{RemoveSession: func(*Session) { panic("by the user") }}
+	scope, m := c.NewScope(), newMint(t)
+	conn := receiver(scope)
+	var all []*Session
+	for range 3 {
+		conn.shim.Put("", m.session())
+		all = append(all, conn.Get1Session())
+	}
+	require.PanicsWithValue(t, "by the user", func() { conn.forfeit(failedAlert) })
+	for _, h := range all {
+		require.Equal(t, "alert", h.Reason())
+		h.Release()
+	}
+	conn.end()
+	for _, h := range all {
+		require.Zero(t, h.s.refs.Load())
 	}
 }
