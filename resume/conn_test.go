@@ -80,3 +80,44 @@ func TestForfeitReachesAllSessionsThoughACallbackPanics(t *testing.T) {
 		require.Zero(t, h.s.refs.Load())
 	}
 }
+
+// crypto/tls would begin a handshake anew that a callback broke off. It gets no
+// second session for that: nobody would settle it.
+func TestHandshakeBrokenOffByAPanicTakesOneSessionOnly(t *testing.T) {
+	broken := false
+	p := newPeer(t, func(_, client *tls.Config) {
+		client.VerifyConnection = func(tls.ConnectionState) error {
+			if broken {
+				panic("by the user")
+			}
+			return nil
+		}
+	})
+	c := new(ClientCache)
+	scope := c.NewScope()
+	p.stock(t, scope, 2)
+	broken = true
+	conn := scope.NewConn(p.serve(), p.client)
+	require.PanicsWithValue(t, "by the user", func() { conn.Handshake() })
+	broken = false
+	require.Error(t, conn.Handshake())
+	conn.Close()
+	st := checkStats(t, c)
+	require.EqualValues(t, 1, st.Used)
+	require.Equal(t, 1, st.Pooled)
+	require.True(t, p.bound(t, scope, false).ConnectionState().DidResume)
+}
+
+// A renegotiation verifies the server again, while others may be looking at
+// what the handshake has left: that stays as it is.
+func TestRenegotiationLeavesTheFactsOfTheHandshakeAlone(t *testing.T) {
+	asked := 0
+	p := newPeer(t, tls12, func(_, client *tls.Config) {
+		client.VerifyConnection = func(tls.ConnectionState) error { asked++; return nil }
+	})
+	conn := p.bound(t, new(ClientCache).NewScope(), true)
+	before := conn.facts
+	require.NoError(t, conn.shim.config.VerifyConnection(tls.ConnectionState{Version: tls.VersionTLS12}))
+	require.Equal(t, 2, asked)
+	require.Equal(t, before, conn.facts)
+}

@@ -53,6 +53,9 @@ func (h *shim) lend(v *view) {
 // expired) leaves it by way of crypto/tls to HandshakeContext, which settles.
 func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	c := h.conn.Load()
+	if c.settled.Load() {
+		return nil, false // once more, after a panic: nobody would settle it
+	}
 	core := c.domain.core
 	if c.name == "" {
 		c.name = key
@@ -118,9 +121,17 @@ func (h *shim) verify(cs tls.ConnectionState) error {
 	c := h.conn.Load()
 	if callers := c.view.config.VerifyConnection; callers != nil {
 		if err := callers(cs); err != nil {
-			c.objected = true
+			if !c.settled.Load() {
+				c.objected = true
+			}
 			return err
 		}
+	}
+	// A renegotiation (RFC 5746), inside a Read: others may be looking at what
+	// the first handshake has left. A session that it brings is
+	// described by those, and its chain ends the earlier for that.
+	if c.settled.Load() {
+		return nil
 	}
 	c.facts = facts{
 		version:      cs.Version,
