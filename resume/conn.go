@@ -101,9 +101,7 @@ func (s *Scope) NewConn(raw net.Conn, config *tls.Config) *Conn {
 // newConn makes a connection. serverName, if not empty, goes where config has
 // none; name, if not empty, is what sessions are found under.
 //
-// The birth is that of now in case crypto/tls does not ask for a session, as
-// with SessionTicketsDisabled; if it does, Get sets it anew, for the later the
-// birth, the less a Clear outdates.
+// The birth is set anew by Get, when the handshake begins.
 func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name string) *Conn {
 	view := d.view(config)
 	c := &Conn{

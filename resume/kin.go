@@ -17,7 +17,7 @@ import (
 // it may have ended, and its secret be gone.
 type kin struct {
 	parent *session
-	size   uint32 // of the parent without its ticket
+	size   uint32 // in bytes, of the parent without its ticket
 }
 
 // kin is what the sessions of this handshake inherit. It leaves out what layers

@@ -47,7 +47,7 @@ type session struct {
 	flags         uint8
 	over          verdict // which limit expires comes from
 	certificates  uint8   // if there are no words
-	size          uint32
+	size          uint32  // Info.Size, in bytes
 	version       uint16
 	cipherSuite   uint16
 	endpoint      string

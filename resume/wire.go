@@ -20,7 +20,9 @@ import (
 // What has no lock here belongs to one goroutine at a time. The first write and
 // the first read are the handshake's, and set sent, roundTrip and watched for
 // good: later ones, a read beside a write, only look. Reads are made by one
-// goroutine at a time, as crypto/tls has a lock around them.
+// goroutine at a time, as crypto/tls has a lock around them. The atomics are
+// set where something happens and looked at where it is weighed: ends by reads
+// and writes, closed by a Close beside them.
 type wire struct {
 	net.Conn
 	owner *Conn
