@@ -141,7 +141,7 @@ func (c *core) prefetch(key serverKey, seen *view) <-chan singleflight.Result {
 }
 
 // apart reports whether there are sessions, but of endpoints that share nothing
-// with this one. To fetch more, or to say there are none, would be wrong.
+// with this one.
 func (q *search) apart() bool { return !q.anywhere && q.core.holds(q.key) }
 
 // holds reports whether the pool has any session of a key, as cheaply as can

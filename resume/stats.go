@@ -129,8 +129,7 @@ type ledger struct {
 	suspended   uint64
 }
 
-// capture enters a session that was received. It comes before anybody else
-// knows the session, whose end would take it out of a bucket that it is not in.
+// capture enters a session that was received (see core.keep for when).
 func (l *ledger) capture(s *session) { l.begin(s, &l.captured) }
 
 // fetch is the same for one that the store handed out: where it was captured it

@@ -12,10 +12,9 @@ import (
 	"unique"
 )
 
-// A configPrint stands for what can be seen and hashed of a configuration. The
-// zero print stands for "not known": a cache that was plugged in directly.
-// Sixteen
-// bytes of a hash: two configurations do not have one print by chance.
+// A configPrint stands for what can be seen and hashed of a configuration: 128
+// bits of a hash, which two do not share by chance. The zero print stands for
+// "not known": a cache that was plugged in directly.
 type configPrint [16]byte
 
 // A view is what a way in knows of the configuration its sessions belong to.
