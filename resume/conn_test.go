@@ -18,7 +18,7 @@ import (
 // does. The race detector is the judge.
 func TestCloseWriteAtTheEndOfAHandshakeRacesWithNothing(t *testing.T) {
 	p, scope := newPeer(t), new(ClientCache).NewScope()
-	for range 50 {
+	for range 20 {
 		p.bound(t, scope, true)
 		c := scope.NewConn(p.serve(), p.client)
 		done := make(chan error, 1)
