@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
-
-	"github.com/tlsresume/tlsresume/ticket"
 )
 
 // A Conn is a TLS client connection that knows its sessions: which one it
@@ -24,6 +22,9 @@ import (
 // It is safe for concurrent use as a tls.Conn is. Tickets arrive inside Read
 // (rule T1): a connection that nobody reads from brings no session.
 type Conn struct {
+	// Set before anybody else knows the connection, by newConn or Dialer.dial,
+	// and not changed after that. The shim may serve another connection by the
+	// end, but its configuration is what it was.
 	tls     *tls.Conn
 	wire    wire // between tls and what the caller handed in
 	shim    *shim
@@ -35,17 +36,20 @@ type Conn struct {
 
 	fetched <-chan singleflight.Result // the store was asked for it; or nil
 
-	settled  atomic.Bool  // the handshake has ended and its lease, too
+	// What reads, writes and closes, which may run at once, look at each time:
+	// hence no lock. Each stands for itself.
+	settled  atomic.Bool  // it is noted how the handshake ended
 	closing  atomic.Bool  // Close or Shutdown has begun to close
 	notified atomic.Bool  // close_notify was sent by CloseWrite
-	wasRead  atomic.Bool  // the application got data
+	wasRead  atomic.Bool  // the application got data, and so the tickets before
 	onTrial  atomic.Bool  // resumed, and the server has not shown that it went along
-	writes   atomic.Int32 // that are under way
+	writes   atomic.Int32 // that are under way: one that blocks may block a read
 	reading  reading
 
 	// What follows is the handshake's, which crypto/tls runs once, in whichever
-	// goroutine asks first while all others wait. It needs no lock: nobody looks
-	// before it is over.
+	// goroutine asks first while all others wait. It needs no lock: nobody
+	// looks before it is over. Whoever looks then has asked crypto/tls for the
+	// handshake himself, or has seen settled, or complete under the lock.
 	objected bool   // the caller's VerifyConnection refused the server
 	name     string // what sessions are found under; empty until crypto/tls said
 	endpoint string // the server's address, known when crypto/tls asks for a session
@@ -57,15 +61,19 @@ type Conn struct {
 
 	mu       sync.Mutex  // guards everything below
 	complete bool        // the handshake succeeded
-	ended    atomic.Bool // closed: references are given back
 	last     *session    // of those received
 	received []*session  // the newest, each with a reference
 	first    [1]*session // where received begins: most servers send one or two
 	before   *session    // stands in until the first is received, with a reference
+
+	// Closed: references are given back. Set under the lock, and atomic for
+	// shim.Put, which looks without it; what that misses, receive sees.
+	ended atomic.Bool
 }
 
 // facts are what VerifyConnection was told. They are kept because asking a
-// tls.Conn from within its own callbacks deadlocks.
+// tls.Conn from within its own callbacks deadlocks. For sessions that were not
+// received in the bound way they are zero, but for what a store has on record.
 type facts struct {
 	version       uint16 // zero: not known
 	cipherSuite   uint16
@@ -92,6 +100,8 @@ func (s *Scope) NewConn(raw net.Conn, config *tls.Config) *Conn {
 
 // newConn makes a connection. serverName, if not empty, goes where config has
 // none; name, if not empty, is what sessions are found under.
+//
+// The birth is set anew by Get, when the handshake begins.
 func (d *domain) newConn(raw net.Conn, config *tls.Config, serverName, name string) *Conn {
 	view := d.view(config)
 	c := &Conn{
@@ -139,12 +149,15 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := errAborted // by a panic, or the end of the goroutine, in a callback
+	// Aborted by a panic, or by the end of the goroutine, in a callback: then
+	// err is not assigned, and the lease is to end all the same.
+	err := errAborted
 	defer func() { c.settle(err) }()
 	err = c.tls.HandshakeContext(ctx)
 	return err
 }
 
+// errAborted is how a handshake ended that did not return. No caller sees it.
 var errAborted = errors.New("resume: handshake aborted")
 
 // Read reads application data. Sessions that the server sent before it are
@@ -159,6 +172,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	defer c.reading.endRead() // also when a callback panics
 	n, err := c.tls.Read(b)
 	if n > 0 {
+		// Looked at first: a store at each Read would take the cache line away
+		// from whoever writes.
 		if !c.wasRead.Load() {
 			c.wasRead.Store(true)
 		}
@@ -168,7 +183,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write writes application data.
+// Write writes application data. It is counted while it lasts, so that Close
+// does not begin a read that could be blocked behind it.
 func (c *Conn) Write(b []byte) (int, error) {
 	if err := c.handshakeFirst(); err != nil {
 		return 0, err
@@ -221,7 +237,8 @@ func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // handshakeFirst does what crypto/tls does before it reads or writes, but by
-// HandshakeContext, so that the lease is settled.
+// HandshakeContext, so that the lease is settled. A handshake that failed is
+// settled, too: crypto/tls has kept its error and returns it.
 func (c *Conn) handshakeFirst() error {
 	if c.settled.Load() {
 		return nil
@@ -229,6 +246,8 @@ func (c *Conn) handshakeFirst() error {
 	return c.Handshake()
 }
 
+// leafNotAfter is the end of the server's certificate; zero where there is
+// none.
 func leafNotAfter(chain []*x509.Certificate) time.Time {
 	if len(chain) == 0 {
 		return time.Time{}
@@ -236,7 +255,14 @@ func leafNotAfter(chain []*x509.Certificate) time.Time {
 	return chain[0].NotAfter
 }
 
-// settle notes how the handshake ended, once, and ends its lease.
+// settle notes how the handshake ended, once, and ends its lease. All who asked
+// for the handshake come here, and the first to come counts.
+//
+// Under the lock it does what others may look at as soon as they see settled,
+// which is stored last: a Read that goes on then must find the trial that its
+// data end. What may call the user, or the pool, comes after the lock. A
+// callback that panics there costs the handshake its place in Stats, and not
+// the session its verdict.
 func (c *Conn) settle(err error) {
 	c.mu.Lock()
 	if c.settled.Load() {
@@ -244,9 +270,16 @@ func (c *Conn) settle(err error) {
 		return
 	}
 	l := c.lease
-	c.lease, c.wire.watched = nil, nil
+	c.lease = nil
+	// It is nil after a handshake that succeeded, which is when crypto/tls lets
+	// a CloseWrite or Close write: they may be reading it at this moment.
+	if c.wire.watched != nil {
+		c.wire.watched = nil
+	}
 	c.complete = err == nil
 	resumed := c.complete && l != nil && c.facts.resumed
+	// A reference of its own, as the lease gives its one back below. A
+	// connection that has ended takes none: nobody would give it back.
 	if resumed && !c.ended.Load() && l.s.retain() {
 		c.before = l.s
 	}
@@ -271,6 +304,8 @@ func (c *Conn) settle(err error) {
 	}
 }
 
+// tellHandshake comes when the lease is over: an Observe that asks for the
+// session finds its verdict, and only whether it was offered is left to say.
 func (c *Conn) tellHandshake(l *lease) {
 	c.domain.core.event(Event{
 		Kind: HandshakeDone, Scope: c.domain.name, Server: c.name,
@@ -278,8 +313,13 @@ func (c *Conn) tellHandshake(l *lease) {
 	})
 }
 
-// settleLease ends the lease of a handshake that ended with err, and learns from
-// it.
+// settleLease ends the lease of a handshake that ended with err, and learns
+// from it. A failure speaks against the server only if that had answered, for
+// which there is a round trip.
+//
+// To learn may call Observe, so the end of the lease is deferred, and comes
+// with a panic as well. What it needs of the lease, letGo forgets, so that is
+// last.
 func (c *Conn) settleLease(l *lease, err error) {
 	core := c.domain.core
 	broke := !c.objected && serversFault(err)
@@ -301,85 +341,4 @@ func (c *Conn) whyFull(l *lease) string {
 		return "refused"
 	}
 	return "not-offered"
-}
-
-// current is the session that the accessors return. It runs under the lock.
-func (c *Conn) current() *session {
-	if c.last != nil {
-		return c.last
-	}
-	if c.before == nil && c.complete {
-		c.before = c.pendingSession()
-	}
-	return c.before
-}
-
-// pendingSession is the object that stands for a connection without a ticket.
-func (c *Conn) pendingSession() *session {
-	s := c.domain.core.newSession(c.key(), pending)
-	s.pack(&ticket.Info{
-		ServerName: c.shim.config.ServerName, Version: c.facts.version, CipherSuite: c.facts.cipherSuite,
-		ALPN: c.facts.alpn, LeafNotAfter: timeOfSecond(c.facts.leafNotAfter),
-		FullHandshake: timeOf(c.facts.fullHandshake), Client: true,
-	}, none)
-	if c.ended.Load() {
-		s.end(noTicket)
-		s.release()
-	}
-	return s
-}
-
-// receive notes a session that has just been captured. The connection takes a
-// reference until it ends.
-func (c *Conn) receive(s *session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.last = s
-	switch {
-	case c.ended.Load() || !s.retain():
-	case c.received == nil:
-		c.first[0] = s
-		c.received = c.first[:]
-	default:
-		c.receiveAnother(s)
-	}
-}
-
-func (c *Conn) receiveAnother(s *session) {
-	if len(c.received) == maxReceived {
-		c.received[0].release()
-		c.received = append(c.received[:0], c.received[1:]...)
-	}
-	c.received = append(c.received, s)
-}
-
-// end gives the connection's references back, and its shim to another one, if
-// crypto/tls needs that no more: it makes no second handshake in TLS 1.3, and no
-// tickets come when nobody reads.
-func (c *Conn) end() {
-	last, quiet := c.giveBack(), c.reading.bar()
-	if last && quiet {
-		c.shim.lend(c.view)
-	}
-}
-
-// giveBack reports whether no handshake can follow, the first time.
-func (c *Conn) giveBack() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended.Swap(true) {
-		return false
-	}
-	for _, s := range c.received {
-		s.release()
-	}
-	c.received = nil
-	c.first[0] = nil
-	if c.before != nil {
-		if c.before.verdict.Load() == pending {
-			c.before.end(noTicket)
-		}
-		c.before.release()
-	}
-	return c.complete && !c.unbound && c.facts.version >= tls.VersionTLS13
 }

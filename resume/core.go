@@ -11,13 +11,16 @@ import (
 	"github.com/tlsresume/tlsresume/cache"
 )
 
-// serverKey is what a session is found under: whose it is, and the server.
+// serverKey is what a session is found under: whose it is, and the server. It
+// is compared as it is: no hash or string is made for it at each connection
+// (docs/decisions/0016).
 type serverKey struct {
 	space unique.Handle[space]
 	name  string // crypto/tls's key (rule T4), or name:port for a Dialer
 }
 
 // A space is a security domain and what the layer can see of a configuration.
+// Handles of equal ones are equal, wherever they were made.
 type space struct {
 	domain *domain
 	print  configPrint
@@ -32,7 +35,11 @@ func (k serverKey) domain() *domain {
 }
 
 // A core is a ClientCache at work. It is made once, at first use.
+//
+// Of its locks a shard's of the pool may be held while the ledger's is taken,
+// as by fit, and never the other way. The user is called under none.
 type core struct {
+	// Set by newCore and not changed after that.
 	perServer   int // sessions of a key and endpoint
 	maxAge      time.Duration
 	maxChainAge time.Duration
@@ -49,19 +56,23 @@ type core struct {
 	vault   *vault // nil: memory only
 	plain   *Scope // what a ClientCache is when plugged in directly
 
-	closed  atomic.Bool
+	closed  atomic.Bool // set before the pool is emptied: see pooled
 	ledger  ledger
-	handles atomic.Int64 // counted handles that are out
-	serial  atomic.Uint64
+	handles atomic.Int64  // counted handles that are out
+	serial  atomic.Uint64 // the last session.serial
 
 	// epoch counts the calls of Clear. A session is cleared when the epoch of
-	// its handshake is older than the last Clear of its domain, or of all.
+	// its handshake is older than the last Clear of its domain, or of all. So a
+	// Clear reaches what it cannot see: tickets still on their way, and
+	// sessions in somebody's hands. They are atomic, as each look at a session
+	// asks, and none goes back: of two Clears the later one stays.
 	epoch     atomic.Uint64
 	clearedAt atomic.Uint64
 }
 
 // newCore reads the options once: they must not change, and nothing else looks
-// at them.
+// at them. A negative one panics at first use, and again at each later
+// one, since the Once of the ClientCache takes that for done.
 func newCore(opts *ClientCache) *core {
 	notNegative("MaxServers", opts.MaxServers)
 	notNegative("TicketsPerServer", opts.TicketsPerServer)
@@ -96,12 +107,15 @@ func newCore(opts *ClientCache) *core {
 	return c
 }
 
+// notNegative is loud, since to take a bound for none, or for the default,
+// would be wrong in silence.
 func notNegative[T int | int64 | time.Duration](name string, v T) {
 	if v < 0 {
 		panic(fmt.Sprintf("resume: ClientCache.%s is negative", name))
 	}
 }
 
+// orDefault gives the zero value of an option its meaning.
 func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 	if v == 0 {
 		return otherwise
@@ -110,7 +124,11 @@ func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 }
 
 // dropped is the pool's word that a session left it, and gives the pool's
-// reference back.
+// reference back. It comes after the pool's locks, in the goroutine whose call
+// was the cause: a handshake's, often enough, which then calls RemoveSession.
+//
+// What a pick function refused has ended already. An evicted one that is just
+// being written does not depart yet.
 func (c *core) dropped(_ serverKey, s *session, why cache.Cause) {
 	defer s.release() // also when a callback panics
 	switch why {
@@ -130,7 +148,8 @@ func (c *core) dropped(_ serverKey, s *session, why cache.Cause) {
 	c.depart(s)
 }
 
-// Bits of session.spoken.
+// Bits of session.spoken. They share a word, so that of announce and depart,
+// which may come at once, one sees the other's bit and says farewell.
 const (
 	announced = 1 << iota // NewSession has returned
 	departed              // the session has left the cache
@@ -141,6 +160,8 @@ const (
 // returns; its RemoveSession then waits and is called here, so that the two
 // always come in order. The caller holds a reference.
 func (c *core) announce(s *session, conn *Conn) {
+	// The same without the defers, which a cache that nobody listens to need
+	// not pay for.
 	if c.onNew == nil && c.observe == nil {
 		if s.spoken.Or(announced)&departed != 0 {
 			c.farewell(s)
@@ -161,14 +182,16 @@ func (c *core) announce(s *session, conn *Conn) {
 }
 
 // depart says, once for each session, that it has left the cache for good. The
-// caller holds a reference and no lock.
+// caller holds a reference and no lock. If NewSession has not returned yet, it
+// is left to announce.
 func (c *core) depart(s *session) {
 	if s.spoken.Or(departed)&(announced|departed) == announced {
 		c.farewell(s)
 	}
 }
 
-// farewell is the last that is heard of a session.
+// farewell is the last that is heard of a session. Its verdict is final by now,
+// but for an evicted one, which its holders may use.
 func (c *core) farewell(s *session) {
 	if c.onRemove == nil && c.observe == nil {
 		return
@@ -187,7 +210,10 @@ func (c *core) newest(key serverKey) *session {
 	return s
 }
 
-// remove ends a session everywhere.
+// remove ends a session everywhere. First the end, which is what single use and
+// Stats go by, and which one caller gets; then the traces, which may take calls
+// of the pool and a job for the writer; then the user is told. The caller holds
+// a reference.
 func (c *core) remove(s *session, v verdict) bool {
 	if !s.end(v) {
 		return false
@@ -197,14 +223,16 @@ func (c *core) remove(s *session, v verdict) bool {
 	return true
 }
 
-// finish takes a session that has just ended with v out of pool and store. It may
-// have twins in the pool: one that was stored has been fetched since, or a server
-// sends the ticket of a TLS 1.2 session again with each connection.
+// finish takes a session that has just ended with v out of pool and store. It
+// may have twins in the pool: one that was stored has been fetched since, or a
+// server sends the ticket of a TLS 1.2 session again with each connection.
 func (c *core) finish(s *session, v verdict) {
 	c.unpool(s)
 	where := s.filed.Load()
 	if where != nil {
-		c.vault.doom(*where, v) // first: revive looks for it last
+		// Before the pool is looked through for what a fetch has brought: that
+		// looks for a doom behind its own Put, so one of us finds the other.
+		c.vault.doom(*where, v)
 	}
 	for where != nil || s.reusable() {
 		var twin *session
@@ -225,6 +253,11 @@ func (c *core) finish(s *session, v verdict) {
 
 // forfeit ends a session whose connection failed, unless it is used: one that
 // another handshake has in hand ends when that gives it back.
+//
+// The fate is noted before the verdict is looked at, and giveBack restores the
+// verdict before it looks for a fate: whichever comes last ends the session.
+// One that the writer has in hand is ended here all the same, and he takes it
+// out of the store again.
 func (c *core) forfeit(s *session, v verdict) {
 	s.fate.CompareAndSwap(none, v)
 	if now := s.verdict.Load(); !now.isLeased() || now == stowing || now == stowingEvicted {
@@ -232,13 +265,15 @@ func (c *core) forfeit(s *session, v verdict) {
 	}
 }
 
-// unpool takes an ended session out of the pool, if it is there.
+// unpool takes an ended session out of the pool, if it is there. The pool's
+// reference goes with it (see dropped), and so the caller needs one of his own.
 func (c *core) unpool(s *session) {
 	c.pool.Remove(s.key, func(other *session) bool { return other == s })
 }
 
 // withdraw takes a session out of the pool that goes on elsewhere, and gives
-// the pool's reference back.
+// the pool's reference back. Taken and not removed, it is not told of as
+// dropped: to be stored is no end. By a time of zero none is too old.
 func (c *core) withdraw(s *session) {
 	_, ok := c.pool.TakeFrom(s.key, s.endpoint, time.Time{}, func(other *session) cache.Verdict {
 		if other == s {
@@ -252,6 +287,10 @@ func (c *core) withdraw(s *session) {
 }
 
 // close makes every later call a miss. What is stored stays.
+//
+// The vault is first, as long as sessions can still be written. Then closed is
+// set and the pool emptied, in this order: what is put there behind it finds
+// closed set and goes by itself (see pooled). Two at once do no harm.
 func (c *core) close() error {
 	if c.closed.Load() {
 		return nil
@@ -267,14 +306,15 @@ func (c *core) close() error {
 	return err
 }
 
-// outdate begins an epoch, and clears a domain, or all if it is nil, of what was
-// begun in earlier ones.
+// outdate begins an epoch, and clears a domain, or all if it is nil, of what
+// was begun in earlier ones.
 func (c *core) outdate(d *domain) (now uint64) {
 	at := &c.clearedAt
 	if d != nil {
 		at = &d.clearedAt
 	}
 	now = c.epoch.Add(1)
+	// Of two at once the later epoch is to stay, whoever comes last.
 	for was := at.Load(); was < now && !at.CompareAndSwap(was, now); was = at.Load() {
 	}
 	return now
@@ -291,6 +331,7 @@ func (c *core) clear(ctx context.Context, d *domain) (err error) {
 	// In this order from below, whatever callback panics on the way.
 	defer c.event(Event{Kind: Cleared, Scope: name})
 	defer func() { err = c.vault.clear(ctx, d) }()
+	// What is noted of servers and their chains has no birth, and goes by key.
 	within := func(key serverKey) bool { return d == nil || key.domain() == d }
 	defer c.pool.ForgetNotes(within)
 	defer c.servers.RemoveIf(func(key serverKey, _ *server) bool { return within(key) })

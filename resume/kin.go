@@ -8,16 +8,21 @@ import (
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
-// A kin is what a session inherits that comes on a resumed connection. crypto/tls
-// takes the certificates over from the one before, and in TLS 1.3 nothing else
-// changes its length but the ticket, so none of that need be read again
-// (docs/decisions/0003). The zero kin is of a full handshake.
+// A kin is what a session inherits that comes on a resumed connection.
+// crypto/tls takes the certificates over from the one before, and in TLS 1.3
+// nothing else changes its length but the ticket, so none of that need be read
+// again (docs/decisions/0003). The zero kin is of a full handshake.
+//
+// Of the parent only what never changes is read, so no reference to it is held:
+// it may have ended, and its secret be gone.
 type kin struct {
 	parent *session
-	size   uint32 // of the parent without its ticket
+	size   uint32 // in bytes, of the parent without its ticket
 }
 
-// kin leaves out what layers have added, which crypto/tls does not hand on.
+// kin is what the sessions of this handshake inherit. It leaves out what layers
+// have added, which crypto/tls does not hand on (rule T12). Our own mark is not
+// in the size (see inspect).
 func (l *lease) kin() kin {
 	ticketBytes, state, _ := l.state.ResumptionState()
 	size := int(l.s.size) - len(ticketBytes)
@@ -29,8 +34,14 @@ func (l *lease) kin() kin {
 	return kin{l.s, uint32(size)}
 }
 
-// inherit is read for a session of TLS 1.3 that came on a resumed connection. It
-// reports false for whatever is out of the ordinary.
+// inherit is read for a session of TLS 1.3 that came on a resumed connection.
+// It reports false for whatever is out of the ordinary: a session for early
+// data has the protocol in its encoding as well, and of one whose encoding is
+// unknown nobody has counted the certificates.
+//
+// The size is right to the byte: version, type, suite and times have a fixed
+// length, and the secret is as long as the suite's hash, which a resumption
+// keeps (rules T9 and N9). A test compares it with Inspect's.
 func (s *session) inherit(o *origin, ticketBytes []byte, state *tls.SessionState, now time.Time) bool {
 	f, parent := &o.facts, o.facts.kin.parent
 	if parent == nil || f.version != tls.VersionTLS13 || parent.flags&earlyData != 0 || parent.certificateCount() == 0 {

@@ -10,12 +10,15 @@ import (
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
-// A lease is a session on its way into one handshake, with a reference.
+// A lease is a session on its way into one handshake, with a reference. It
+// needs no lock: it is the handshake's, and crypto/tls makes the first write in
+// the goroutine that called Get. Whoever looks at it later has waited for the
+// handshake.
 type lease struct {
 	s       *session
 	state   *tls.ClientSessionState // what crypto/tls gets
 	place   uint32                  // its place in the pool
-	pooled  bool                    // taken out of the pool, or of the store, and goes there
+	pooled  bool                    // taken out of the pool, or of the store; goes to the pool
 	offered bool                    // the ticket was in the first flight
 }
 
@@ -25,21 +28,31 @@ func (l *lease) ticket() []byte {
 	return ticketBytes
 }
 
-// letGo is the end of a lease. Its room in a connection lasts longer, and is not
-// to keep a secret.
+// letGo is the end of a lease, whose reference somebody has given back. Its
+// room in a connection lasts longer, and is not to keep a secret.
 func (l *lease) letGo() { l.s, l.state = nil, nil }
 
 // fit decides about one session, in the pool and under its lock. A session
 // that may be used is claimed here, and nobody else gets it.
+//
+// Under the lock, since what the pool does with a session and what the verdict
+// says are to be one step: claimed after it, a session could be taken out by
+// one and leased to another, who holds a handle. It costs little there, calls
+// nobody and takes no lock but the ledger's.
+//
+// A dropped session keeps the pool's reference until core.dropped, after the
+// lock, says that it has departed.
 func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 	if v := s.verdict.Load(); v != live {
 		if v.open() {
-			return cache.Skip, v.reason() // somebody dials with exactly this one
+			// Somebody dials with exactly this one, or it is being written.
+			return cache.Skip, v.reason()
 		}
+		// Whoever has ended it is about to take it out, and comes too late.
 		return cache.Drop, ""
 	}
 	switch v := s.spoiled(now); {
-	case v == clockBack:
+	case v == clockBack: // until the clock has caught up, others may be good
 		return cache.Skip, v.reason()
 	case v != none:
 		s.end(v)
@@ -47,7 +60,7 @@ func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 	case !theirs.IsZero() && s.overBy(theirs) != none:
 		return cache.Skip, s.overBy(theirs).reason() // crypto/tls would refuse it
 	case s.reusable():
-		s.retain()
+		s.retain() // which cannot fail, as the pool has a reference
 		return cache.Share, ""
 	case !s.claim():
 		return cache.Skip, leased.reason()
@@ -55,8 +68,10 @@ func (s *session) fit(now, theirs time.Time) (cache.Verdict, string) {
 	return cache.Take, ""
 }
 
-// overBy is why crypto/tls would refuse the session by the configuration's clock,
-// where that is not ours; or none.
+// overBy is why crypto/tls would refuse the session by the configuration's
+// clock, where that is not ours; or none. It is read from the state again, as
+// what the session keeps is by our clock: only who sets Config.Time pays for
+// that.
 func (s *session) overBy(theirs time.Time) verdict {
 	if cs := s.state.Load(); cs != nil {
 		ticketBytes, state, _ := cs.ResumptionState()
@@ -73,7 +88,9 @@ func (s *session) overBy(theirs time.Time) verdict {
 }
 
 // open makes the state that crypto/tls gets: the one we have, or for TLS 1.2 a
-// fresh copy, since one state in two connections is a race (rule T8).
+// fresh copy, since one state in two connections is a race (rule T8). It is
+// called with the session claimed or shared, outside the pool's lock, since to
+// copy takes microseconds (rule T10).
 func (l *lease) open() (err error) {
 	l.state = l.s.state.Load()
 	if l.state == nil {
@@ -88,6 +105,7 @@ func (l *lease) open() (err error) {
 	return nil
 }
 
+// errEnded stays inside: to the user, take and leaseOf say it in other words.
 var errEnded = errors.New("resume: session ended")
 
 // copyState goes through the encoding, the one way to copy a state that is not
@@ -117,6 +135,8 @@ func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
 		c.event(Event{Kind: SessionMissing, Scope: key.domain().name, Server: key.name, Reason: missing})
 		return nil, false
 	}
+	// In order: its end, the chain, RemoveSession, the reference. The state is
+	// in the lease, whatever becomes of the session's.
 	defer l.s.release()
 	if !l.s.reusable() {
 		l.s.end(used)
@@ -128,6 +148,9 @@ func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
 
 // settle ends a lease when the handshake's outcome is known; broke says that it
 // failed and the server is to blame.
+//
+// Each way gives the lease's reference back, once, and as the last thing: a
+// callback on the way gets a handle that does not read Freed yet.
 func (c *core) settle(l *lease, broke bool) {
 	switch {
 	case !l.offered:
@@ -138,8 +161,9 @@ func (c *core) settle(l *lease, broke bool) {
 			c.remove(l.s, handshakeError) // RFC 5077, Section 3.2; rule N17
 		}
 	default:
+		// Whether or not the server took it: it was seen on the wire (rule N4).
 		l.s.end(used)
-		if !l.pooled {
+		if !l.pooled { // leaseOf left it where it was
 			c.unpool(l.s)
 		}
 		c.release(l)
@@ -147,6 +171,11 @@ func (c *core) settle(l *lease, broke bool) {
 }
 
 // giveBack makes a session resumable again whose ticket was not sent.
+//
+// It is restored before it is in the pool, or a handshake would find it there
+// leased. The fate is looked at when it is back: forfeit notes that first and
+// then looks whether the session is leased, so one of the two ends it. The
+// store gets it only if it has none.
 func (c *core) giveBack(l *lease) {
 	if l.s.reusable() {
 		l.s.release() // it was never claimed
@@ -169,7 +198,8 @@ func (c *core) giveBack(l *lease) {
 	c.eventOf(l.s, Event{Kind: SessionReturned})
 }
 
-// release ends the lease of a session that has ended.
+// release ends the lease of a session that has ended: by the handshake, or
+// while that ran. To depart twice is to depart once.
 func (c *core) release(l *lease) {
 	defer l.s.release()
 	c.depart(l.s)
@@ -209,7 +239,8 @@ func belongs(h *Session, d *domain, v *view, serverName string) error {
 	return nil
 }
 
-// notResumable names the Status, as the caller will want to know it.
+// notResumable names the Status, as the caller will want to know it. One that
+// is stored reads Resumable: that it cannot be had is the store's word.
 func notResumable(h *Session) error {
 	if h.Resumable() {
 		return fmt.Errorf("%w: its cache is closed, or the store that has it did not hand it out", ErrNotResumable)
@@ -221,7 +252,12 @@ func notResumable(h *Session) error {
 }
 
 // leaseOf claims a session that the caller names. It stays in the pool, where
-// nobody can take it meanwhile.
+// nobody can take it meanwhile: fit skips what is leased. The reference is
+// taken first, or the session could be freed between being found resumable and
+// claimed.
+//
+// A claim may fail because the session is in the store, or on its way there:
+// then the store is asked, and the lease is one that goes to the pool.
 func leaseOf(h *Session) (*lease, error) {
 	s := h.s
 	if h.released.Load() || !s.retain() {

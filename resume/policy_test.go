@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tlsresume/tlsresume/internal/tlstest"
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
@@ -271,4 +272,19 @@ func TestClockBeforeReceiptIsNotNow(t *testing.T) {
 	require.EqualValues(t, 0, verdict, "skipped, not dropped")
 	require.Equal(t, "clock", why)
 	require.True(t, c.Get0Session(serverName).Resumable())
+}
+
+// A session that cannot be copied is no session for the handshake, which is
+// counted as one that got none.
+func TestHandshakeThatGotNoCopyIsCountedAsMissed(t *testing.T) {
+	p, c := newPeer(t, tls12), new(ClientCache)
+	ticketBytes, state, err := p.states(t, 1)[0].ResumptionState()
+	require.NoError(t, err)
+	state.Extra = [][]byte{make([]byte, 1<<24)} // too long to encode
+	c.Put(serverName, tlstest.Must(tls.NewResumptionState(ticketBytes, state)))
+	require.Equal(t, 1, c.Stats().Pooled)
+	_, ok := c.Get(serverName)
+	require.False(t, ok)
+	require.EqualValues(t, 1, c.Stats().Missed)
+	require.EqualValues(t, 1, checkStats(t, c).Failed)
 }

@@ -1,9 +1,6 @@
 package resume
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"net"
 	"sync"
 	"time"
@@ -11,7 +8,12 @@ import (
 
 // A reading decides who reads from a connection: any number of application
 // Reads, as crypto/tls allows, or one call that reads on the connection's own
-// account (WaitSession, Close) and gives way to the first application Read.
+// account (WaitSession, Close) and gives way to the first application Read
+// (docs/decisions/0008).
+//
+// Its lock may be taken under the Conn's, never the other way, and is held
+// while deadlines of the raw connection are set: that is how whoever sets one
+// and whoever puts it back come one after the other. It is held for no read.
 type reading struct {
 	mu       sync.Mutex    // guards the rest
 	apps     int           // application Reads that are under way
@@ -19,12 +21,14 @@ type reading struct {
 	kept     []byte        // application data that one of ours met
 	over     bool          // no read will succeed any more
 	barred   bool          // nor is any to be tried: the connection was closed
-	moved    bool          // a read of our own changed the raw deadline
+	moved    bool          // the raw deadline is not the application's
 	deadline time.Time     // the application's, for reading; zero: none, or set elsewhere
 	changed  chan struct{} // closed at the next change; nil: nobody waits for it
 }
 
-// A purpose is what the raw connection is being read for.
+// A purpose is what the raw connection is being read for. It is kept twice: in
+// reading under the lock, for who wants to read or to interrupt, and in wire
+// for the read itself, which is under way without one.
 type purpose uint8
 
 const (
@@ -34,7 +38,8 @@ const (
 )
 
 // errPause ends a read of our own at the raw connection. crypto/tls does not
-// hold a temporary error against the connection.
+// hold a temporary error against the connection. It is one value, so that a
+// pause can be told from the deadlines of others, and never leaves the package.
 var errPause net.Error = pauseError{}
 
 type pauseError struct{}
@@ -43,17 +48,20 @@ func (pauseError) Error() string   { return "resume: read paused" }
 func (pauseError) Timeout() bool   { return true }
 func (pauseError) Temporary() bool { return true }
 
-// past is a deadline that has passed.
+// past is a deadline that has passed, by whatever clock: it ends a read at
+// once.
 var past = time.Unix(1, 0)
 
-// watch returns a channel that is closed at the next change. What it is to
-// tell of must be looked at after the call.
+// watch returns a channel that is closed at the next change. What it is to tell
+// of must be looked at after the call, or a change in between is missed. The
+// channel is made for who waits: a connection that nobody waits for has none.
 func (r *reading) watch() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.watchLocked()
 }
 
+// watchLocked is watch under the lock. All who wait share one channel.
 func (r *reading) watchLocked() <-chan struct{} {
 	if r.changed == nil {
 		r.changed = make(chan struct{})
@@ -62,7 +70,8 @@ func (r *reading) watchLocked() <-chan struct{} {
 }
 
 // bar keeps all later reads away from crypto/tls, and reports whether none is
-// under way.
+// under way. Both are one step: no Read can begin in between, and so a shim
+// that is lent on after that is asked by nobody (docs/decisions/0017).
 func (r *reading) bar() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,6 +80,8 @@ func (r *reading) bar() bool {
 	return r.apps == 0 && r.own == forApp
 }
 
+// notifyLocked wakes all who wait, to look again. Which change it was, it does
+// not tell.
 func (r *reading) notifyLocked() {
 	if r.changed != nil {
 		close(r.changed)
@@ -79,7 +90,11 @@ func (r *reading) notifyLocked() {
 }
 
 // beginRead makes way for an application Read. If data was kept for it, or an
-// error, that is all it gets, and it has ended already.
+// error, that is all it gets, and it has ended already. Otherwise endRead is to
+// follow, whatever becomes of the Read.
+//
+// It is counted before it makes way, so that no other read of our own begins
+// while it waits.
 func (c *Conn) beginRead(b []byte) (int, error) {
 	r := &c.reading
 	r.mu.Lock()
@@ -95,7 +110,9 @@ func (c *Conn) beginRead(b []byte) (int, error) {
 }
 
 // makeWay waits until no read of our own is under way, and returns what those
-// have kept. It runs under the lock, and lets go of it while it waits.
+// have kept. It runs under the lock, and lets go of it while it waits, so it
+// looks again each time: the change may have been another. A Read of nothing
+// leaves what is kept, and goes on to crypto/tls.
 func (c *Conn) makeWay(b []byte) (n int) {
 	r := &c.reading
 	for r.own != forApp {
@@ -110,12 +127,13 @@ func (c *Conn) makeWay(b []byte) (n int) {
 	}
 	n = copy(b, r.kept)
 	if r.kept = r.kept[n:]; len(r.kept) == 0 {
-		r.kept = nil
+		r.kept = nil // which beginRead takes for the usual case again
 	}
 	r.endLocked()
 	return n
 }
 
+// endRead is the end of an application Read that went to crypto/tls.
 func (r *reading) endRead() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,6 +149,10 @@ func (r *reading) endLocked() {
 // beginOwn claims the connection for a read of our own. It fails while anybody
 // else reads, or, before a session is waited for, when there is no room for
 // what might come before it.
+//
+// The wire's fields are set here, while nobody reads, and read by who reads
+// next, which is the caller. A pause that was meant for an earlier read is
+// over. The application's deadline is not for our read, and is put aside.
 func (c *Conn) beginOwn(why purpose) bool {
 	r := &c.reading
 	r.mu.Lock()
@@ -149,7 +171,8 @@ func (c *Conn) beginOwn(why purpose) bool {
 }
 
 // endOwn hands the connection back with the deadline it had. One that was set
-// on the raw connection itself is gone if ours was needed.
+// on the raw connection itself is gone if ours was needed. An application Read
+// that has interrupted us waits for this, and begins with that deadline.
 func (c *Conn) endOwn() {
 	r := &c.reading
 	r.mu.Lock()
@@ -176,15 +199,20 @@ func (c *Conn) interrupt() {
 	c.interruptLocked()
 }
 
+// interruptLocked leaves a read of the application's alone.
 func (c *Conn) interruptLocked() {
 	if c.reading.own != forApp {
+		// In this order: the read that the deadline ends is to find the pause,
+		// or it would take it for a deadline of the application's.
 		c.wire.pause.Store(true)
 		c.moveDeadline(past)
 	}
 }
 
-// arrived notes that a session came: whoever waits for one has it, and the
-// next raw read for it is not made.
+// arrived notes that a session came: whoever waits for one has it, and the next
+// raw read for it is not made. The read under way is not interrupted by a
+// deadline, as it is the one that runs this. What lies in crypto/tls's buffer
+// by now, such as more tickets of the same flight, it still delivers.
 func (c *Conn) arrived() {
 	r := &c.reading
 	r.mu.Lock()
@@ -196,127 +224,16 @@ func (c *Conn) arrived() {
 }
 
 // setReadDeadline is the application's. It waits while a read of our own is
-// under way, which it is not meant for.
+// under way, which it is not meant for: endOwn sets it then. An error of the
+// raw connection is not heard of in that case.
 func (c *Conn) setReadDeadline(t time.Time) error {
 	r := &c.reading
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.deadline = t
 	if r.own != forApp {
+		r.moved = true // if it was not: endOwn is to set this one
 		return nil
 	}
 	return c.wire.Conn.SetReadDeadline(t)
-}
-
-// ErrNoTicket says that no session will come on this connection any more: it
-// is older than TLS 1.3 and got none in its handshake, its configuration
-// disables tickets, its reading side has ended, or its cache is closed.
-var ErrNoTicket = errors.New("resume: no ticket will come on this connection")
-
-// WaitSession returns the session that the connection received last, borrowed,
-// and if there is none yet reads until one has come. In TLS 1.3 that is some
-// while after the handshake, or never: ctx bounds the wait. The error is
-// ErrNoTicket when none can come any more.
-//
-// It runs the handshake if that has not run; ctx ending then closes the
-// connection, as for HandshakeContext. It may be called beside Read and gives
-// way to it: while an application reads, that brings the session. Otherwise up
-// to 64 KiB of application data are kept for later Reads; behind more than
-// that, WaitSession waits for the application. Read deadlines set through the
-// Conn do not apply to it.
-func (c *Conn) WaitSession(ctx context.Context) (*Session, error) {
-	if err := c.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	for {
-		changed := c.reading.watch()
-		if s, err := c.awaited(); s != nil || err != nil {
-			return s, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		var err error
-		if c.beginOwn(forSession) {
-			err = c.readAhead(ctx)
-		} else {
-			select {
-			case <-changed:
-			case <-ctx.Done():
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
-// awaited is the last session received, or why none will be.
-func (c *Conn) awaited() (*Session, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.last != nil:
-		return c.last.borrow(), nil
-	case c.ended.Load() || !c.expectsTicket():
-		return nil, ErrNoTicket
-	}
-	c.reading.mu.Lock()
-	defer c.reading.mu.Unlock()
-	if c.reading.over {
-		return nil, ErrNoTicket
-	}
-	return nil, nil
-}
-
-// expectsTicket reports whether a ticket may come after the handshake. It runs
-// under the lock.
-func (c *Conn) expectsTicket() bool {
-	return c.complete && c.facts.version >= tls.VersionTLS13 &&
-		!c.shim.config.SessionTicketsDisabled && !c.domain.core.closed.Load()
-}
-
-// readAhead reads once for WaitSession and keeps what it gets. If ctx ends it
-// returns, whatever the read is held up by: a raw connection without deadlines,
-// or a Write that is blocked, behind which crypto/tls would answer the peer.
-// The read then goes on, and hands the connection back when it returns.
-func (c *Conn) readAhead(ctx context.Context) error {
-	result := make(chan readResult, 1)
-	go c.readOnce(result)
-	select {
-	case r := <-result:
-		if r.panicked != nil {
-			panic(r.panicked) // in a callback, which belongs to this goroutine
-		}
-		return r.err
-	case <-ctx.Done():
-		c.interrupt()
-		return ctx.Err()
-	}
-}
-
-type readResult struct {
-	err      error // of a deadline that somebody else has set
-	panicked any
-}
-
-// readOnce is one Read in a goroutine of its own, which may outlive the call
-// that asked for it.
-func (c *Conn) readOnce(result chan<- readResult) {
-	var r readResult
-	defer func() { result <- r }()
-	defer c.endOwn()
-	defer func() { r.panicked = recover() }()
-	buf := make([]byte, min(readAheadSize, maxReadAhead-len(c.reading.kept)))
-	n, err := c.tls.Read(buf)
-	if n > 0 {
-		c.judge(false)
-		c.reading.mu.Lock()
-		c.reading.kept = append(c.reading.kept, buf[:n]...)
-		c.reading.mu.Unlock()
-	}
-	if isTemporary(err) && err != errPause {
-		r.err = err
-	}
-	c.noteRead(err)
 }

@@ -18,6 +18,8 @@ type search struct {
 	endpoint string                     // of the connection; empty: not known
 	fetched  <-chan singleflight.Result // prefetch has asked the store; or nil
 
+	// What take adds. Both clocks are read once, before any lock: a session is
+	// not to fit by one look at the clock and lapse by the next.
 	core     *core
 	anywhere bool      // sessions of other endpoints will do
 	now      time.Time // our clock
@@ -29,6 +31,10 @@ type search struct {
 // none. Back-off is for the bound way, which knows how its handshakes end. The
 // lease is the caller's to place: who uses the session at once needs no memory
 // for it.
+//
+// If it succeeds, the lease has a reference: the pool's, of a session taken
+// out, or for TLS 1.2 one of its own beside that (see fit). The caller is to
+// give it back whatever becomes of the handshake.
 func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 	if c.closed.Load() {
 		return c.miss(closed.reason())
@@ -40,6 +46,7 @@ func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 		return c.miss("back-off")
 	}
 	q.core, q.now, q.theirs = c, now, q.view.clock()
+	// Whoever does not know its endpoint cannot prefer one either.
 	q.anywhere = q.endpoint == "" || known.sharesKeys(now)
 	item, ok := q.find()
 	if !ok {
@@ -48,20 +55,27 @@ func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 	}
 	l.s, l.place, l.pooled = item.Value, item.Place, !item.Value.reusable()
 	if err := l.open(); err != nil {
+		// It ended just now, and the first verdict stands; or it is of TLS 1.2,
+		// cannot be copied, and would fail everyone else, too.
 		l.s.end(handshakeError)
 		c.unpool(l.s)
 		c.release(l)
-		return "encoding", false
+		return c.miss("encoding")
 	}
 	return "", true
 }
 
+// miss counts. Why there is no session, the caller tells, who knows for whom.
 func (c *core) miss(why string) (string, bool) {
 	c.ledger.count(&c.ledger.missed)
 	return why, false
 }
 
-// find looks in the pool and then in the store.
+// find looks in the pool and then in the store. The store is not asked if there
+// are sessions here that only another endpoint takes: it knows no endpoints,
+// and would as likely hand out more of the same, which others then miss.
+//
+// The near tier hears of it after the look, so that it counts what is left.
 func (q *search) find() (item cache.Item[*session], ok bool) {
 	item, ok = q.look()
 	if vault := q.core.vault; vault.keeps(q.key) {
@@ -76,7 +90,9 @@ func (q *search) find() (item cache.Item[*session], ok bool) {
 	return item, ok
 }
 
-// look looks in the pool.
+// look looks in the pool. Of all that is in the way there, missing keeps what
+// was seen last: the oldest session that did not fit. The claim is made by fit,
+// under the lock of the key's shard, so that what is returned is ours already.
 func (q *search) look() (item cache.Item[*session], ok bool) {
 	q.missing = "none"
 	pick := func(s *session) cache.Verdict {
@@ -115,7 +131,8 @@ func (q *search) lookFurther() (item cache.Item[*session], ok bool) {
 }
 
 // prefetch asks the store while the network connects, if the pool has nothing
-// for the handshake to come. What nobody uses stays in the pool.
+// for the handshake to come. What nobody uses stays in the pool. It does not
+// look at the sessions' time or endpoint: that is for take, which asks again.
 func (c *core) prefetch(key serverKey, seen *view) <-chan singleflight.Result {
 	if !c.vault.keeps(key) || c.holds(key) || !c.vault.isWorthAsking(key) || c.known(key).silent(time.Now()) {
 		return nil
@@ -123,11 +140,12 @@ func (c *core) prefetch(key serverKey, seen *view) <-chan singleflight.Result {
 	return c.vault.share(key, seen)
 }
 
-// apart reports whether there are sessions, but of endpoints that share
-// nothing with this one.
+// apart reports whether there are sessions, but of endpoints that share nothing
+// with this one.
 func (q *search) apart() bool { return !q.anywhere && q.core.holds(q.key) }
 
-// holds reports whether the pool has any session of a key.
+// holds reports whether the pool has any session of a key, as cheaply as can
+// be: without a claim, and whatever its age.
 func (c *core) holds(key serverKey) bool {
 	_, ok := c.pool.Newest(key, nil)
 	return ok

@@ -14,6 +14,10 @@ import (
 // A server is what is remembered of a key with which something was wrong. It
 // outlives the sessions, since single use empties a key at every turn. A nil
 // *server is one of which nothing is known.
+//
+// Most keys have none (docs/decisions/0016). The pool that they are in is
+// bounded as that of the sessions: one that makes room costs a few wasted
+// tickets, until the same is known again.
 type server struct {
 	mu          sync.Mutex // guards the rest
 	apart       time.Time  // until then no session of one endpoint is offered to another
@@ -25,13 +29,17 @@ type server struct {
 	refusals map[string]time.Time
 }
 
-// known returns what is remembered of a key, or nil.
+// known returns what is remembered of a key, or nil. Each handshake asks: while
+// nothing is wrong with any server, the pool is empty, which it says without a
+// lock.
 func (c *core) known(key serverKey) *server {
 	known, _ := c.servers.Newest(key, nil)
 	return known
 }
 
-// server is known, and begins to remember if nothing is.
+// server is known, and begins to remember if nothing is. The lock is for two
+// who begin at once: one would count its failures where nobody looks. A Clear
+// may take it away in between, and what is noted then is lost with it.
 func (c *core) server(key serverKey) *server {
 	if known := c.known(key); known != nil {
 		return known
@@ -74,7 +82,9 @@ func (s *server) keepApart(now time.Time) {
 	s.apart = now.Add(foreignPause)
 }
 
-// refuses notes what an endpoint took no notice of.
+// refuses notes what an endpoint took no notice of. At the bound all are
+// forgotten, which costs a ticket for each that still counted. The latest
+// receipt stays, whichever refusal is told of last.
 func (s *server) refuses(endpoint string, received time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +97,8 @@ func (s *server) refuses(endpoint string, received time.Time) {
 }
 
 // refusedSince reports whether an endpoint refused a ticket that it had given
-// out no earlier.
+// out no earlier. It is for what the store hands out: in memory refused has
+// dropped the siblings.
 func (s *server) refusedSince(endpoint string, received time.Time) bool {
 	if s == nil || endpoint == "" {
 		return false
@@ -97,7 +108,8 @@ func (s *server) refusedSince(endpoint string, received time.Time) bool {
 	return !received.After(s.refusals[endpoint])
 }
 
-// succeeded ends a row of failures. Nothing is remembered of a server for it.
+// succeeded ends a row of failures. Nothing is remembered of a server for it. A
+// pause that has begun goes on all the same.
 func (s *server) succeeded() {
 	if s == nil {
 		return
@@ -108,8 +120,8 @@ func (s *server) succeeded() {
 }
 
 // failed counts a resumed handshake that failed, and reports whether that
-// suspends resumption. What fails during a pause began before it, and has been
-// counted enough.
+// suspends resumption. What fails during a pause began before it, or names its
+// session (Dialer.Session), and has been counted enough.
 func (s *server) failed(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,6 +139,9 @@ func (s *server) failed(now time.Time) bool {
 // learn draws its conclusions from how a handshake ended in which a ticket was
 // offered. at is the key of the connection and endpoint where it led; broke
 // says that the server is to blame.
+//
+// The first case is a full handshake with a ticket offered. What a
+// resumed one shows of the server, its first data do (Conn.judge).
 func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke bool, err error) {
 	if s.reusable() {
 		c.doubt(s, err)
@@ -140,7 +155,8 @@ func (c *core) learn(s *session, at serverKey, endpoint string, resumed, broke b
 	}
 }
 
-// broke counts a resumed handshake that the server failed.
+// broke counts a resumed handshake that the server failed. The event comes
+// after the lock of the server, and once for each pause.
 func (c *core) broke(at serverKey) {
 	if c.server(at).failed(time.Now()) {
 		c.event(Event{Kind: BackedOff, Scope: at.domain().name, Server: at.name})
@@ -148,8 +164,8 @@ func (c *core) broke(at serverKey) {
 }
 
 // doubt drops a TLS 1.2 session with which too many handshakes failed in a row,
-// whoever was to blame each time: it would be offered for a day to a server that
-// stands still at the sight of it.
+// whoever was to blame each time: it would be offered for a day to a server
+// that stands still at the sight of it.
 func (c *core) doubt(s *session, err error) {
 	if err == nil {
 		s.failing.Store(0)
@@ -181,12 +197,17 @@ func (c *core) refused(s *session, at serverKey, endpoint string) {
 	switch {
 	case from == "" || endpoint == "":
 	case from == endpoint:
+		// The refused one itself, if it is of TLS 1.2; then what the store may
+		// have; then what is here.
 		if s.reusable() {
 			c.remove(s, failedRefused) // who holds it would offer it again
 		}
 		if c.vault.keeps(s.key) { // which may have more of them
 			c.server(s.key).refuses(endpoint, timeOf(s.received))
 		}
+		// Those received no later, and not in anybody's hands: a handshake that
+		// has one finds out by itself. One that somebody else ends at this
+		// moment is his to take out.
 		c.pool.TakeFrom(s.key, endpoint, time.Time{}, func(sibling *session) cache.Verdict {
 			v := sibling.verdict.Load()
 			if sibling.received > s.received || v.isLeased() || !sibling.end(failedRefused) && v.open() {

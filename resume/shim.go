@@ -6,16 +6,23 @@ import (
 	"time"
 )
 
-// A shim is the ClientSessionCache of a Conn, and the configuration that has it.
-// One for each connection is what joins a Get, its Put and the handshake, which
-// crypto/tls does not. It serves one connection after the other: to clone a
-// configuration costs more than all that a Conn does besides.
+// A shim is the ClientSessionCache of a Conn, and the configuration that has
+// it. One for each connection is what joins a Get, its Put and the handshake,
+// which crypto/tls does not. It serves one connection after the other: to clone
+// a configuration costs more than all that a Conn does besides.
+//
+// crypto/tls calls it in handshakes and reads, which one goroutine makes at a
+// time. What Get and verify touch of a Conn without a lock is the handshake's,
+// which they are a part of; Put only reads that.
 type shim struct {
 	config *tls.Config          // does not change
-	conn   atomic.Pointer[Conn] // nil between two
+	conn   atomic.Pointer[Conn] // nil between two: a Put then brings nothing
 }
 
-// shim is for a connection to serverName, unless the configuration names another.
+// shim is for a connection to serverName, unless the configuration names
+// another. A used one for another name is dropped rather than looked through
+// for: that happens only where a configuration without a name leads to several
+// servers.
 func (v *view) shim(serverName string) *shim {
 	if v.config.ServerName != "" {
 		serverName = v.config.ServerName
@@ -30,15 +37,25 @@ func (v *view) shim(serverName string) *shim {
 	return h
 }
 
-// lend keeps the shim for another connection.
+// lend keeps the shim for another connection. It forgets this one first: a shim
+// in the pool is to keep no connection alive, and may be in other hands as soon
+// as it is there.
 func (h *shim) lend(v *view) {
 	h.conn.Store(nil)
 	v.shims.Put(h)
 }
 
-// Get runs once, when the first handshake begins.
+// Get runs once, when the first handshake begins, in the goroutine that makes
+// it. The name, birth and endpoint that it sets are what the sessions are filed
+// with that the connection brings.
+//
+// A callback that panics here (SessionMissing, or RemoveSession of what has
+// expired) leaves it by way of crypto/tls to HandshakeContext, which settles.
 func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	c := h.conn.Load()
+	if c.settled.Load() {
+		return nil, false // once more, after a panic: nobody would settle it
+	}
 	core := c.domain.core
 	if c.name == "" {
 		c.name = key
@@ -49,7 +66,7 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		c.missing = "warming"
 		return nil, false
 	}
-	if c.lease == nil {
+	if c.lease == nil { // else it is the one that Dialer.Session named
 		q := search{key: c.key(), view: c.view, endpoint: c.endpoint, fetched: c.fetched}
 		if missing, ok := core.take(&c.room, q, true); !ok {
 			c.missed(missing)
@@ -57,11 +74,14 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		}
 		c.lease = &c.room
 	}
+	// The write that may come next, of the ClientHello, is by this goroutine.
 	c.wire.watched = c.lease
 	return c.lease.state, true
 }
 
-// missed notes why the handshake has no session to offer.
+// missed notes why the handshake has no session to offer. What take may have
+// put into the room before it failed has ended, and its reference is given
+// back.
 func (c *Conn) missed(why string) {
 	c.missing = why
 	c.room.letGo()
@@ -71,28 +91,47 @@ func (c *Conn) missed(why string) {
 // Put runs for each session received, and with nil when the handshake failed
 // or the session was refused locally: that is for settle to decide, which knows
 // more about it.
+//
+// Of a connection that has ended nothing is captured, as its unclean end could
+// not forfeit it any more. If the end comes just after the look at it, the
+// session is in the pool, and no connection has it (Conn.receive).
 func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 	c := h.conn.Load()
 	if cs == nil || c == nil || c.ended.Load() {
 		return
 	}
-	defer c.arrived() // also when a callback panics
+	// Also when a callback panics: the session is received by then, and
+	// WaitSession is not to wait for another.
+	defer c.arrived()
 	c.domain.core.capture(cs, &origin{
 		key: c.key(), birth: c.birth, facts: c.facts, serverName: h.config.ServerName,
 		endpoint: c.endpoint, clientNotAfter: c.view.clientNotAfter, conn: c,
 	}, time.Now())
 }
 
-// verify is the VerifyConnection, which crypto/tls calls for full and for resumed
-// handshakes (rule T13). A TLS 1.2 session is received right after it, still
-// inside the handshake.
+// verify is the VerifyConnection, which crypto/tls calls for full and for
+// resumed handshakes (rule T13). A TLS 1.2 session is received right after it,
+// still inside the handshake.
+//
+// What it hands on to the sessions to come it takes from the lease now, since
+// that is forgotten when the handshake ends, before a TLS 1.3 session comes:
+// when the chain of resumptions began, which makes its bound exact (rule N11),
+// and what such a session inherits.
 func (h *shim) verify(cs tls.ConnectionState) error {
 	c := h.conn.Load()
 	if callers := c.view.config.VerifyConnection; callers != nil {
 		if err := callers(cs); err != nil {
-			c.objected = true
+			if !c.settled.Load() {
+				c.objected = true
+			}
 			return err
 		}
+	}
+	// A renegotiation (RFC 5746), inside a Read: others may be looking at what
+	// the first handshake has left. A session that it brings is
+	// described by those, and its chain ends the earlier for that.
+	if c.settled.Load() {
+		return nil
 	}
 	c.facts = facts{
 		version:      cs.Version,

@@ -14,6 +14,10 @@ import (
 //
 // as long as there is no Store. With one, sessions come from there and go
 // there, and it is Captured + Fetched on the left, and + Stored on the right.
+//
+// The numbers are of this process. A session that goes through the store is
+// counted where it was captured, as Stored, and where it was fetched, by its
+// end.
 type Stats struct {
 	Captured uint64 // sessions received, those that can never be used included
 	Fetched  uint64 // sessions that the store handed out
@@ -46,7 +50,7 @@ type Stats struct {
 	Bytes   int64 // their Info.Size added up
 }
 
-// String is one line.
+// String is one line, of what adds up and what it was for.
 func (s Stats) String() string {
 	return fmt.Sprintf("captured %d = used %d + expired %d + evicted %d + removed %d + failed %d + kept %d; full %d, resumed %d",
 		s.Captured, s.Used, s.Expired, s.Evicted, s.Removed, s.Failed, s.Kept, s.Full, s.Resumed)
@@ -66,6 +70,7 @@ func (s Stats) LogValue() slog.Value {
 // A bucket is where a session stands in Stats. Each session is in one.
 type bucket uint8
 
+// The zero bucket is where each session begins.
 const (
 	bucketKept bucket = iota
 	bucketUsed
@@ -77,8 +82,9 @@ const (
 	buckets
 )
 
-// bucketOf sorts a verdict. A lease counts as kept until its handshake is
-// known to have sent the ticket.
+// bucketOf sorts a verdict. A lease counts as kept until its handshake is known
+// to have sent the ticket. What a bound pushed out counts as evicted though
+// somebody may hold and use it: if he does, it moves on to Used.
 func bucketOf(v verdict) bucket {
 	switch {
 	case v == evicted || v == leasedEvicted || v == pushedOut:
@@ -101,7 +107,9 @@ func bucketOf(v verdict) bucket {
 	return bucketKept
 }
 
-// A ledger counts under one lock, so that a snapshot adds up.
+// A ledger counts under one lock, so that a snapshot adds up: atomics would
+// each be right, and their sum wrong. It is held for a few additions. It may be
+// taken under a shard's lock, as by fit, and takes none itself.
 type ledger struct {
 	mu sync.Mutex // guards the rest, and session.bucket
 
@@ -121,8 +129,11 @@ type ledger struct {
 	suspended   uint64
 }
 
+// capture enters a session that was received (see core.keep for when).
 func (l *ledger) capture(s *session) { l.begin(s, &l.captured) }
 
+// fetch is the same for one that the store handed out: where it was captured it
+// counts as stored, here or in another process.
 func (l *ledger) fetch(s *session) { l.begin(s, &l.fetched) }
 
 // begin enters a session into the books.
@@ -137,6 +148,10 @@ func (l *ledger) begin(s *session, counter *uint64) {
 // move notes that a session has a new verdict: whichever it has when it comes
 // to that, so that the last of several changes counts. A Pending object is no
 // session yet.
+//
+// It comes after the compare-and-swap, and not with it: a snapshot in between
+// is behind by one change, and adds up all the same. A claim and its return are
+// not moved at all, as both count as kept; an evicted session's stays evicted.
 func (l *ledger) move(s *session) {
 	if !s.isNamed() {
 		return
@@ -155,6 +170,7 @@ func (l *ledger) count(counter *uint64) {
 	*counter++
 }
 
+// handshake counts one that succeeded.
 func (l *ledger) handshake(resumed bool) {
 	if resumed {
 		l.count(&l.resumed)
@@ -163,6 +179,7 @@ func (l *ledger) handshake(resumed bool) {
 	}
 }
 
+// snapshot leaves out what the pool and the handles know.
 func (l *ledger) snapshot() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -189,6 +206,8 @@ func (l *ledger) snapshot() Stats {
 	}
 }
 
+// stats puts three things together that are not read at one moment: what the
+// ledger says adds up, while Pooled may differ from Kept by what is under way.
 func (c *core) stats() Stats {
 	st := c.ledger.snapshot()
 	u := c.pool.Usage()

@@ -19,6 +19,7 @@ const (
 	Freed                   // nothing refers to it any more
 )
 
+// statusNames are in the order of the constants.
 var statusNames = [...]string{"Unknown", "Pending", "Resumable", "Used", "Expired", "Failed", "Removed", "Freed"}
 
 // String is the name of the constant.
@@ -40,6 +41,12 @@ func (s Status) String() string {
 // pushed out of the pool meanwhile. An end may follow on any of them, as Remove
 // or Clear come when they come, and nothing follows on an end: whoever sees one
 // may drop the secret.
+//
+// What is missing in the picture is missing on purpose. A session that is
+// leased is never stowed, nor the other way round: each of them is claimed from
+// live. A stored one is leased by way of reclaiming only, since the store has
+// to say that it is ours; and what a fetch brings back is a session of its own,
+// from live.
 type verdict uint8
 
 const (
@@ -47,7 +54,7 @@ const (
 
 	pending
 	live
-	evicted       // out of the pool, and its holders' to use
+	evicted       // out of the pool for want of room, and its holders' to use
 	leased        // claimed by a handshake that has not ended; may come back
 	leasedEvicted // the same, pushed out of the pool
 
@@ -61,7 +68,8 @@ const (
 	used
 
 	// Which limit of time it was. clockBack says "not now": a pooled session
-	// reads so, without an end, until the clock has caught up.
+	// reads so, without an end, until the clock has caught up. The others are
+	// read off the clock as well, before the pool makes them an end.
 	overLifetime
 	overMaxAge
 	overChainAge
@@ -85,7 +93,9 @@ const (
 )
 
 // verdicts say what the API shows of each. Reasons are stable words: programs
-// match them.
+// match them. One that is being written reads Resumable, since whoever holds it
+// can have it, after a moment's wait; one that is being asked back for somebody
+// reads as leased to him.
 var verdicts = [...]struct {
 	status Status
 	reason string
@@ -126,6 +136,7 @@ var verdicts = [...]struct {
 	pushedOut: {status: Removed, reason: "evicted"},
 }
 
+// status and reason are what the API shows.
 func (v verdict) status() Status { return verdicts[v].status }
 func (v verdict) reason() string { return verdicts[v].reason }
 
@@ -137,14 +148,16 @@ const (
 )
 
 // isLeased reports whether somebody has claimed the session and may give it
-// back.
+// back: a handshake, the vault's writer, or who asks the store for it.
 func (v verdict) isLeased() bool { return leasedVerdicts>>v&1 != 0 }
 
-// open reports whether the session has not ended for good.
+// open reports whether the session has not ended for good. An end
+// lets go of the secret, and so does the last release.
 func (v verdict) open() bool { return openVerdicts>>v&1 != 0 }
 
 // An atomicVerdict is a verdict that several goroutines pass on. The zero value
-// is none. Store is for a session that nobody else knows yet.
+// is none. Store is for a session that nobody else knows yet: anybody else's
+// would undo a claim or an end.
 type atomicVerdict struct{ v atomic.Uint32 }
 
 func (a *atomicVerdict) Load() verdict   { return verdict(a.v.Load()) }

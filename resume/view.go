@@ -12,12 +12,14 @@ import (
 	"unique"
 )
 
-// A configPrint stands for what can be seen and hashed of a configuration. The zero
-// print stands for "not known": a cache that was plugged in directly.
+// A configPrint stands for what can be seen and hashed of a configuration: 128
+// bits of a hash, which two do not share by chance. The zero print stands for
+// "not known": a cache that was plugged in directly.
 type configPrint [16]byte
 
 // A view is what a way in knows of the configuration its sessions belong to.
-// The zero view knows nothing.
+// The zero view knows nothing. A view does not change but for its shims, and is
+// shared by all connections with that configuration.
 type view struct {
 	config         *tls.Config // the configuration; nil for the zero view
 	space          unique.Handle[space]
@@ -38,6 +40,9 @@ func (v *view) clock() time.Time {
 
 // newView hashes what has an identity: bytes, numbers, and whether a function
 // is there. Pools of roots and what functions do have none.
+//
+// Lengths come before bytes, or two chains could read as one. The order of the
+// flags is a part of stored keys (see SealedStore): one more goes to the end.
 func newView(d *domain, config *tls.Config) *view {
 	h := sha256.New()
 	v := &view{config: config, time: config.Time, ech: len(config.EncryptedClientHelloConfigList) > 0}
@@ -48,6 +53,8 @@ func newView(d *domain, config *tls.Config) *view {
 			writeNumber(h, uint64(len(der)))
 			h.Write(der)
 		}
+		// Which of them the server will ask for is not known: the first to end
+		// ends the sessions.
 		if end := notAfter(cert); !end.IsZero() && (v.clientNotAfter.IsZero() || end.Before(v.clientNotAfter)) {
 			v.clientNotAfter = end
 		}
@@ -71,13 +78,16 @@ func newView(d *domain, config *tls.Config) *view {
 	return v
 }
 
+// writeNumber takes eight bytes for each, so that no two sequences are alike.
 func writeNumber(h hash.Hash, n uint64) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], n)
 	h.Write(b[:])
 }
 
-// notAfter is the end of a client certificate, zero if it cannot be read.
+// notAfter is the end of a client certificate, zero if it cannot be read. Leaf
+// is set by who loads certificates with the standard library, and saves parsing
+// them.
 func notAfter(cert *tls.Certificate) time.Time {
 	if cert.Leaf != nil {
 		return cert.Leaf.NotAfter
@@ -92,7 +102,8 @@ func notAfter(cert *tls.Certificate) time.Time {
 	return leaf.NotAfter
 }
 
-// zeroConfig stands for a nil configuration.
+// zeroConfig stands for a nil configuration. It is one variable, as a view goes
+// by the address.
 var zeroConfig tls.Config
 
 // A viewMemo remembers views by the address of their configuration. It holds
@@ -119,6 +130,9 @@ func (d *domain) view(config *tls.Config) *view {
 	return v
 }
 
+// remembered finds a view or makes it, outside the lock, as hashing and parsing
+// take long: two who come at once may make two, which are alike but for the
+// shims. The later one stays.
 func (m *viewMemo) remembered(d *domain, config *tls.Config) *view {
 	m.mu.RLock()
 	v := m.views[config]

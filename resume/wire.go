@@ -16,6 +16,13 @@ import (
 // tell: whether the ticket was in the first flight, whether the peer answered,
 // and how the connection ended, for a raw end and close_notify are one io.EOF
 // above.
+//
+// What has no lock here belongs to one goroutine at a time. The first write and
+// the first read are the handshake's, and set sent, roundTrip and watched for
+// good: later ones, a read beside a write, only look. Reads are made by one
+// goroutine at a time, as crypto/tls has a lock around them. The atomics are
+// set where something happens and looked at where it is weighed: ends by reads
+// and writes, closed by a Close beside them.
 type wire struct {
 	net.Conn
 	owner *Conn
@@ -27,13 +34,15 @@ type wire struct {
 	ends      atomic.Uint32 // how raw reads and writes failed
 	closed    atomic.Bool   // by crypto/tls
 
-	// Of the read that is under way, set by whoever makes it.
+	// Of the read that is under way, set by whoever makes it, under the lock of
+	// reading and while nobody reads. Only pause is set by others.
 	purpose purpose
 	waited  bool        // forClose: the moment's patience is used up
 	pause   atomic.Bool // reads of our own shall end
 }
 
-// Bits of wire.ends.
+// Bits of wire.ends. They add up: a read and a write may fail at once, each its
+// own way, and it is noteRead and noteWrite that weigh them.
 const (
 	endOfFile = 1 << iota // the peer's end, without close_notify if crypto/tls read on
 	endReset              // any other failure
@@ -41,7 +50,12 @@ const (
 )
 
 // Write notes whether the ticket was sent. What the raw connection did not
-// take a byte of was not sent.
+// take a byte of was not sent; of what it took a part of, the peer may have got
+// the ticket, or who listens on the way.
+//
+// Only the first write is looked at: the hello after a HelloRetryRequest
+// repeats the ticket, which is one use. A ticket under Encrypted Client Hello
+// cannot be seen, and is taken for sent.
 func (w *wire) Write(b []byte) (int, error) {
 	if w.sent == 0 {
 		w.sent = time.Since(processStart)
@@ -58,7 +72,8 @@ func (w *wire) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Read reads for whatever purpose is set.
+// Read reads for whatever purpose is set. An io.EOF that comes with data is not
+// noted yet: crypto/tls uses the data, and the next read tells again.
 func (w *wire) Read(b []byte) (n int, err error) {
 	switch w.purpose {
 	case forApp:
@@ -78,7 +93,9 @@ func (w *wire) Read(b []byte) (n int, err error) {
 }
 
 // readUnlessPaused is interrupted by a deadline in the past, which must look
-// like a pause and not like a deadline of the application's.
+// like a pause and not like a deadline of the application's. It looks at pause
+// before, for one that was set while no read was under way, and after:
+// interrupt sets it before it moves the deadline.
 func (w *wire) readUnlessPaused(b []byte) (int, error) {
 	if w.pause.Load() {
 		return 0, errPause
@@ -122,8 +139,13 @@ func (w *wire) readWhatIsThere(b []byte) (int, error) {
 
 // patience is how long to wait for a ticket. A server that took half as long
 // again for the handshake as the network for connecting, which kernels do among
-// themselves, is not far away but busy: it may take twice that time again, since
-// the last of a handshake stands in the same queue as its beginning.
+// themselves, is not far away but busy: it may take twice that time again,
+// since the last of a handshake stands in the same queue as its beginning. Zero
+// is not at all. Where connecting took longer than drainTime, no wait as short
+// as that would bring anything.
+//
+// A Dialer that warms waits a moment only, behind each ticket: it has waited
+// for the first in WaitSession.
 func (w *wire) patience() time.Duration {
 	busy := w.connect > 0 && 3*w.connect <= 2*w.roundTrip && w.connect <= drainTime
 	switch {
@@ -136,7 +158,8 @@ func (w *wire) patience() time.Duration {
 }
 
 // ended notes how the raw connection failed, if crypto/tls will take it for
-// its end.
+// its end. It comes before crypto/tls returns the error, so that whoever has
+// that finds the bits set.
 func (w *wire) ended(err error, reading bool) {
 	switch {
 	case w.closed.Load(): // whatever it is called then
@@ -155,6 +178,8 @@ func (w *wire) ended(err error, reading bool) {
 // Close is crypto/tls's. Whoever holds the *tls.Conn of DialTLSContext has no
 // other end than this.
 func (w *wire) Close() error {
+	// Before it closes: a read that fails by it is to find this set, or it
+	// would look as if somebody else had closed the raw connection.
 	w.closed.Store(true)
 	err := w.Conn.Close()
 	if w.owner.unbound {
@@ -173,6 +198,7 @@ func isTemporary(err error) bool {
 	return ok && passing.Temporary()
 }
 
+// isTimeout looks all the way down, as errors of handshakes are wrapped.
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
