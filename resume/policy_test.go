@@ -288,3 +288,29 @@ func TestHandshakeThatGotNoCopyIsCountedAsMissed(t *testing.T) {
 	require.EqualValues(t, 1, c.Stats().Missed)
 	require.EqualValues(t, 1, checkStats(t, c).Failed)
 }
+
+// A callback that panics over one session costs no other: the newest is over, and
+// while that is told, the one beneath is claimed.
+func TestAPanicOverOneSessionLosesNoOther(t *testing.T) {
+	for _, change := range []func(_, _ *tls.Config){func(_, _ *tls.Config) {}, tls12} {
+		states := newPeer(t, change).states(t, 2)
+		c := &ClientCache{RemoveSession: func(s *Session) {
+			if s.Status() == Expired {
+				panic("of the user's")
+			}
+		}}
+		c.Put(serverName, states[0])
+		good := c.Get1Session(serverName)
+		c.Put(serverName, states[1])
+		over := c.Get1Session(serverName)
+		over.s.expires = over.s.received - 1
+		require.PanicsWithValue(t, "of the user's", func() { c.Get(serverName) })
+		require.True(t, good.Resumable())
+		checkStats(t, c)
+		_, ok := c.Get(serverName)
+		require.True(t, ok)
+		good.Release()
+		over.Release()
+		require.Equal(t, good.s.reusable(), good.s.refs.Load() == 1, "the pool's, if it is still there")
+	}
+}

@@ -93,12 +93,24 @@ func (q *search) find() (item cache.Item[*session], ok bool) {
 // look looks in the pool. Of all that is in the way there, missing keeps what
 // was seen last: the oldest session that did not fit. The claim is made by fit,
 // under the lock of the key's shard, so that what is returned is ours already.
+//
+// The pool tells of what it dropped on the way when the claim is made: if a
+// callback panics over that, what was claimed goes back.
 func (q *search) look() (item cache.Item[*session], ok bool) {
 	q.missing = "none"
+	var claimed *session
+	defer func() {
+		if claimed != nil && !ok {
+			q.core.giveBack(&lease{s: claimed, pooled: true})
+		}
+	}()
 	pick := func(s *session) cache.Verdict {
 		verdict, why := s.fit(q.now, q.theirs)
 		if why != "" {
 			q.missing = why
+		}
+		if verdict == cache.Take || verdict == cache.Share {
+			claimed = s
 		}
 		return verdict
 	}
