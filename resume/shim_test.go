@@ -38,18 +38,19 @@ func TestOneConfigurationServesConnectionsInTurn(t *testing.T) {
 	require.EqualValues(t, 20, scope.domain.core.stats().Captured)
 }
 
+func read(t *testing.T, p *peer, s *Scope) *Conn { return p.bound(t, s, true) }
+
 // As long as crypto/tls could still ask it for something, a shim stays with its
 // connection.
 func TestAShimIsNotLentBeforeItsConnectionIsDone(t *testing.T) {
 	for why, row := range map[string]struct {
-		change func(server, client *tls.Config)
+		change []func(server, client *tls.Config)
 		until  func(*testing.T, *peer, *Scope) *Conn
 		lent   bool
 	}{
-		"done": {until: func(t *testing.T, p *peer, s *Scope) *Conn { return p.bound(t, s, true) }, lent: true},
+		"done": {until: read, lent: true},
 		"TLS 1.2, which may shake hands again": {
-			change: tls12,
-			until:  func(t *testing.T, p *peer, s *Scope) *Conn { return p.bound(t, s, true) },
+			change: []func(server, client *tls.Config){tls12}, until: read,
 		},
 		"no handshake": {until: func(t *testing.T, p *peer, s *Scope) *Conn { return s.NewConn(p.serve(), p.client) }},
 		"a failed handshake": {until: func(t *testing.T, p *peer, s *Scope) *Conn {
@@ -85,11 +86,7 @@ func TestAShimIsNotLentBeforeItsConnectionIsDone(t *testing.T) {
 	} {
 		t.Run(why, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				change := row.change
-				if change == nil {
-					change = func(_, _ *tls.Config) {}
-				}
-				conn := row.until(t, newPeer(t, change), new(ClientCache).NewScope())
+				conn := row.until(t, newPeer(t, row.change...), new(ClientCache).NewScope())
 				conn.Close()
 				require.Equal(t, row.lent, isLent(conn))
 				synctest.Wait()

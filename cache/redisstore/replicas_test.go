@@ -21,6 +21,12 @@ func (s *server) steadfast(t testing.TB) *redis.Client {
 	return client
 }
 
+// An answer is what a call returned.
+type answer struct {
+	says []string
+	err  error
+}
+
 // A call that waits for a replica returns when that has heard, and not before.
 // What it says is then true of the replica, which may be promoted at once.
 func TestCallsReturnWhenTheirReplicaHasHeard(t *testing.T) {
@@ -55,10 +61,6 @@ func TestCallsReturnWhenTheirReplicaHasHeard(t *testing.T) {
 			p.sync(t)
 
 			p.link.hold()
-			type answer struct {
-				says []string
-				err  error
-			}
 			ended := make(chan answer, 1)
 			go func() {
 				says, err := c.call(s)
