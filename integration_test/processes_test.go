@@ -418,7 +418,9 @@ func TestADirectoryHoldsNoNameTicketOrKey(t *testing.T) {
 		files++
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
-		for _, secret := range []string{host, "tenant", port, "127.0.0.1", string(s.key[:8]), id, "O=", "\x06\x03\x55\x04"} {
+		// The last is how a certificate begins each part of a name. Nothing here
+		// is so short that what is sealed has it by chance.
+		for _, secret := range []string{host, "tenant", port, "127.0.0.1", string(s.key[:8]), id, "\x06\x03\x55\x04"} {
 			require.NotContains(t, string(text), secret, path)
 			require.NotContains(t, strings.TrimPrefix(path, s.dir), secret)
 		}
