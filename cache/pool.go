@@ -106,8 +106,7 @@ func (p *Pool[K, V]) Put(key K, item Item[V]) {
 	s, hash := p.shard(key)
 	var e entry[V]
 	e.set(&item)
-	s.put(hash, key, &e, &out)
-	if p.over() {
+	if s.put(hash, key, &e, &out) {
 		p.makeRoom(s, &out)
 	}
 	p.tell(&out)
@@ -126,8 +125,8 @@ func (p *Pool[K, V]) Note(key K) int64 {
 func (p *Pool[K, V]) SwapNote(key K, was, note int64) bool {
 	var out drops[K, V]
 	s, hash := p.shard(key)
-	ok := s.swapNote(hash, key, was, note, &out)
-	if p.over() {
+	ok, over := s.swapNote(hash, key, was, note, &out)
+	if over {
 		p.makeRoom(s, &out)
 	}
 	p.tell(&out)

@@ -44,7 +44,9 @@ func (n *node[K, V]) idle() bool { return !n.filled && n.note == 0 }
 
 // put adds an item. A key that is new is not touched by that (SIEVE): it stays
 // if it is used before the hand comes by, and not for having come.
-func (s *shard[K, V]) put(hash uint32, key K, e *entry[V], out *drops[K, V]) {
+//
+// It reports whether a bound of the pool is still exceeded.
+func (s *shard[K, V]) put(hash uint32, key K, e *entry[V], out *drops[K, V]) (over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.table.find(hash, key)
@@ -54,9 +56,7 @@ func (s *shard[K, V]) put(hash uint32, key K, e *entry[V], out *drops[K, V]) {
 		n.touched = true
 	}
 	s.add(n, e, out)
-	if s.pool.over() {
-		s.evictFor(n, out)
-	}
+	return s.pool.over() && !s.evictFor(n, out)
 }
 
 // take looks at the items from the newest down, so that what cut does to those
@@ -120,26 +120,23 @@ func (s *shard[K, V]) note(hash uint32, key K) int64 {
 
 // swapNote makes a node for a key that has none, unless it is to have no note
 // either. That may evict, since a key without items counts as well.
-func (s *shard[K, V]) swapNote(hash uint32, key K, was, note int64, out *drops[K, V]) bool {
+func (s *shard[K, V]) swapNote(hash uint32, key K, was, note int64, out *drops[K, V]) (ok, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.table.find(hash, key)
 	switch {
 	case n == nil && (was != 0 || note == 0):
-		return was == 0
+		return was == 0, false
 	case n == nil:
 		n = s.insert(hash, key, out)
 	case n.note != was:
-		return false
+		return false, false
 	default:
 		n.touched = true
 	}
 	n.note = note
 	s.tidy(n)
-	if s.pool.over() {
-		s.evictFor(n, out)
-	}
-	return true
+	return true, s.pool.over() && !s.evictFor(n, out)
 }
 
 // forgetNotes forgets what is noted of keys, and with it those that are empty.
@@ -193,9 +190,9 @@ func (s *shard[K, V]) makeRoom(out *drops[K, V]) {
 }
 
 // evictFor evicts until the pool is within its bounds or this shard has
-// nothing left to give. Of keep only older items go, never its newest. It runs
-// under the lock.
-func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
+// nothing left to give, and reports which. Of keep only older items go, never
+// its newest. It runs under the lock.
+func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) (within bool) {
 	for s.pool.over() {
 		victim := s.queue.victim(keep, !s.pool.overKeys())
 		switch {
@@ -206,9 +203,10 @@ func (s *shard[K, V]) evictFor(keep *node[K, V], out *drops[K, V]) {
 		case s.pool.overBytes() && keep != nil && keep.len() > 1:
 			s.drop(keep, 0, Evicted, out)
 		default:
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // insert makes a node for a new key. When keys are at their bound it is the
