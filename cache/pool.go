@@ -59,7 +59,7 @@ type Pool[K comparable, V any] struct {
 }
 
 const (
-	shardCount    = 16   // a power of two
+	shardCount    = 32   // a power of two
 	shardFromKeys = 1024 // fewer keys are not worth dividing
 	slackParts    = 32   // MaxBytes / slackParts may stay unused
 )

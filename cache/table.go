@@ -25,7 +25,7 @@ func newTable[K comparable, V any]() table[K, V] {
 // bucket is where nodes with the hash are. There are n buckets between two
 // powers of two: from n on down to the lower one they are yet to be split, and
 // one bit of the hash less counts. It is of the lower half; the upper chooses
-// the shard, or all keys of one would share a sixteenth of its buckets.
+// the shard, or all keys of one would share a few of its buckets.
 func (t *table[K, V]) bucket(hash uint32) **node[K, V] {
 	n := uint64(len(t.buckets))
 	mask := uint64(1)<<bits.Len64(n-1) - 1

@@ -58,7 +58,7 @@ type ServerCache struct {
 
 	// MaxSessions and MaxBytes bound the sessions in memory: at a bound the
 	// oldest goes, with MaxSessions of 1024 or more the oldest of one shard in
-	// sixteen. Bytes are counted as Stats.Bytes does. Zero means 100 000 and
+	// 32. Bytes are counted as Stats.Bytes does. Zero means 100 000 and
 	// 256 MiB.
 	MaxSessions int
 	MaxBytes    int64
