@@ -216,7 +216,7 @@ func verdictsTable(m *measured, met bool) string {
 		if v.AtMost {
 			sign = "at most"
 		}
-		t.row(v.Target, v.Where, fmt.Sprintf("%s %.4g", sign, v.Bound), fmt.Sprintf("%.4g", v.Got))
+		t.row(v.Target, v.Where, fmt.Sprintf("%s %.4g", sign, v.Bound), fmt.Sprintf("%.5g", v.Got))
 	}
 	if text := t.String(); strings.HasPrefix(text, "|") {
 		return text

@@ -34,7 +34,7 @@ func (v verdict) String() string {
 	if !v.passed() {
 		word = "FALLS SHORT"
 	}
-	return fmt.Sprintf("%-11s %-52s %-24s %.4g, to be %s %.4g", word, v.Target, v.Where, v.Got, sign, v.Bound)
+	return fmt.Sprintf("%-11s %-52s %-24s %.5g, to be %s %.4g", word, v.Target, v.Where, v.Got, sign, v.Bound)
 }
 
 func printVerdicts(out io.Writer, verdicts []verdict) {
