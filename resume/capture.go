@@ -204,28 +204,29 @@ func (s *session) setEnd(o *origin, received, expires, now time.Time) {
 	if s.fullHandshake = o.facts.fullHandshake; s.fullHandshake == 0 {
 		s.fullHandshake = s.core().joinChain(o.key, maxChainAge, s.received)
 	}
-	s.endBy(s.fullHandshake+int64(maxChainAge), overChainAge)
+	s.limit(s.fullHandshake+int64(maxChainAge), overChainAge)
 	if received.IsZero() {
 		return
 	}
 	// As late in its second as in ours.
 	second := s.received - int64(now.Nanosecond())
-	s.endWith(second, received, expires, overLifetime)
-	s.endWith(second, received, timeOfSecond(s.leafNotAfter), overLeaf)
-	s.endWith(second, received, o.clientNotAfter, overClientLeaf)
+	s.limitToTime(second, received, expires, overLifetime)
+	s.limitToTime(second, received, timeOfSecond(s.leafNotAfter), overLeaf)
+	s.limitToTime(second, received, o.clientNotAfter, overClientLeaf)
 }
 
-// endWith limits the session to a time, unless that is not known, by the clock
-// by which it was received when ours said second.
-func (s *session) endWith(second int64, received, end time.Time, v verdict) {
+// limitToTime is limit for a time, unless that is not known, by the clock by
+// which the session was received when ours said second.
+func (s *session) limitToTime(second int64, received, end time.Time, v verdict) {
 	if !end.IsZero() {
 		const enough = maxTicketAge + time.Second // of a certificate it may be centuries
-		s.endBy(second+int64(min(max(0, end.Sub(received)), enough)), v)
+		s.limit(second+int64(min(max(0, end.Sub(received)), enough)), v)
 	}
 }
 
-// endBy limits the session to an instant.
-func (s *session) endBy(end int64, v verdict) {
+// limit ends the session at an instant, in Unix nanoseconds, unless it ends
+// earlier, and notes why.
+func (s *session) limit(end int64, v verdict) {
 	if end < s.expires {
 		s.expires, s.over = end, v
 	}

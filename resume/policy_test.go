@@ -289,8 +289,8 @@ func TestHandshakeThatGotNoCopyIsCountedAsMissed(t *testing.T) {
 	require.EqualValues(t, 1, checkStats(t, c).Failed)
 }
 
-// A callback that panics over one session costs no other: the newest is over, and
-// while that is told, the one beneath is claimed.
+// A callback that panics over one session costs no other: the newest is over,
+// and while that is told, the one beneath is claimed.
 func TestAPanicOverOneSessionLosesNoOther(t *testing.T) {
 	for _, change := range []func(_, _ *tls.Config){func(_, _ *tls.Config) {}, tls12} {
 		states := newPeer(t, change).states(t, 2)
