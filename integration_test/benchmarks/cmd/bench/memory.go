@@ -71,27 +71,45 @@ func memoryCommand(flags *flag.FlagSet) func(*report.File) error {
 }
 
 func (r *memoryRun) run(results *report.File) error {
+	parts, err := r.parts()
+	if err != nil {
+		return err
+	}
 	var all []memoryResult
 	fmt.Printf("%-12s %9s %-10s %12s %12s\n", "certificates", "servers", "arm", "bytes each", "over list")
-	for _, part := range []struct{ certificates, numbers string }{{"bound", r.bound}, {"shared", r.shared}, {"own", r.own}} {
-		for number := range strings.SplitSeq(part.numbers, ",") {
+	for _, p := range parts {
+		got, err := r.compare(p.certificates, p.servers, results)
+		if err != nil {
+			return err
+		}
+		all = append(all, got...)
+	}
+	fmt.Println()
+	printVerdicts(os.Stdout, memoryVerdicts(all))
+	return nil
+}
+
+// A memoryPart is a number of servers, and how they come by their certificates.
+type memoryPart struct {
+	certificates string
+	servers      int
+}
+
+// parts reads the flags, all of them before anything is measured.
+func (r *memoryRun) parts() (parts []memoryPart, err error) {
+	for _, flag := range [][2]string{{"bound", r.bound}, {"shared", r.shared}, {"own", r.own}} {
+		for number := range strings.SplitSeq(flag[1], ",") {
 			if number == "" {
 				continue
 			}
 			servers, err := strconv.Atoi(number)
 			if err != nil || servers < 1 {
-				return fmt.Errorf("bench: %q is no number of servers", number)
+				return nil, fmt.Errorf("bench: %q is no number of servers", number)
 			}
-			got, err := r.compare(part.certificates, servers, results)
-			if err != nil {
-				return err
-			}
-			all = append(all, got...)
+			parts = append(parts, memoryPart{flag[0], servers})
 		}
 	}
-	fmt.Println()
-	printVerdicts(os.Stdout, memoryVerdicts(all))
-	return nil
+	return parts, nil
 }
 
 func memoryVerdicts(results []memoryResult) (verdicts []verdict) {
