@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/cache"
 )
 
 // A TLS 1.2 session that the store has may be in the pool a second time, since
@@ -52,4 +54,29 @@ func TestRemovedTLS12SessionIsNotOfferedUnderAnEarlierReceipt(t *testing.T) {
 	}
 	require.True(t, c.Remove(first.Get0Session()))
 	require.False(t, dial().ConnectionState().DidResume)
+}
+
+// The store may have one receipt of a TLS 1.2 session and not the other.
+func TestRemovedTLS12SessionLeavesNoTwinInTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, first := newFleet(), newPeer(t, tls12).states(t, 1)[0]
+		again, err := copyState(first)
+		require.NoError(t, err)
+		c := f.cache(t)
+		scope := c.Scope("tenant")
+		f.shelf.fail(cache.ErrNotStored)
+		scope.Put(serverName, first)
+		h := scope.Get1Session(serverName)
+		defer h.Release()
+		synctest.Wait()
+		require.Nil(t, h.s.filed.Load())
+		f.shelf.fail(nil)
+		scope.Put(serverName, again)
+		synctest.Wait()
+		require.Equal(t, 1, f.shelf.size())
+		require.Nil(t, h.s.filed.Load())
+		require.True(t, c.Remove(h))
+		synctest.Wait()
+		require.Zero(t, f.shelf.size())
+	})
 }
