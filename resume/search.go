@@ -18,13 +18,15 @@ type search struct {
 	endpoint string                     // of the connection; empty: not known
 	fetched  <-chan singleflight.Result // prefetch has asked the store; or nil
 
-	// What take adds. Both clocks are read once, before any lock: a session is
-	// not to fit by one look at the clock and lapse by the next.
+	// Both clocks are read once, before any lock: a session is not to fit by one
+	// look at the clock and lapse by the next.
+	now    time.Time // our clock
+	theirs time.Time // the configuration's, which take adds; zero: the same
+
+	// What take adds besides.
 	core     *core
-	anywhere bool      // sessions of other endpoints will do
-	now      time.Time // our clock
-	theirs   time.Time // the configuration's; zero: the same
-	missing  string    // what was wrong with the last session seen
+	anywhere bool   // sessions of other endpoints will do
+	missing  string // what was wrong with the last session seen
 }
 
 // take leases the newest session of a key that fits now, or says why there is
@@ -39,18 +41,17 @@ func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
 	if c.closed.Load() {
 		return c.miss(closed.reason())
 	}
-	now := time.Now()
 	known := c.known(q.key)
-	if bound && known.silent(now) {
+	if bound && known.silent(q.now) {
 		c.ledger.count(&c.ledger.backedOff)
 		return c.miss("back-off")
 	}
-	q.core, q.now, q.theirs = c, now, q.view.clock()
+	q.core, q.theirs = c, q.view.clock()
 	// Whoever does not know its endpoint cannot prefer one either.
-	q.anywhere = q.endpoint == "" || known.sharesKeys(now)
+	q.anywhere = q.endpoint == "" || known.sharesKeys(q.now)
 	item, ok := q.find()
 	if !ok {
-		c.endChain(q.key, now)
+		c.endChain(q.key, q.now)
 		return c.miss(q.missing)
 	}
 	l.s, l.place, l.pooled = item.Value, item.Place, !item.Value.reusable()

@@ -18,6 +18,7 @@ import (
 type shim struct {
 	config *tls.Config          // does not change
 	conn   atomic.Pointer[Conn] // nil between two: a Put then brings nothing
+	at     time.Time            // see now; zero: the clock is to be read
 }
 
 // shim is for a connection to serverName, unless the configuration names
@@ -35,14 +36,34 @@ func (v *view) shim(serverName string) *shim {
 	h.config.ServerName = serverName
 	h.config.ClientSessionCache = h
 	h.config.VerifyConnection = h.verify
+	if h.config.Time == nil {
+		h.config.Time = h.now
+	}
 	return h
 }
+
+// now is our clock, and crypto/tls's unless the configuration has its own. It
+// is read once for what goes on between two looks at the network: crypto/tls
+// alone reads it six times for a resumed connection, and we did four times
+// (docs/decisions/0018).
+//
+// It has no lock, as only handshakes and reads come here.
+func (h *shim) now() time.Time {
+	if h.at.IsZero() {
+		h.at = time.Now()
+	}
+	return h.at
+}
+
+// later lets the clock be read again: time may pass now.
+func (h *shim) later() { h.at = time.Time{} }
 
 // lend keeps the shim for another connection. It forgets this one first: a shim
 // in the pool is to keep no connection alive, and may be in other hands as soon
 // as it is there.
 func (h *shim) lend(v *view) {
 	h.conn.Store(nil)
+	h.later()
 	v.shims.Put(h)
 }
 
@@ -68,12 +89,15 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	if c.lease == nil { // else it is the one that Dialer.Session named
-		q := search{key: c.key(), view: c.view, endpoint: c.endpoint, fetched: c.fetched}
+		q := search{key: c.key(), view: c.view, endpoint: c.endpoint, fetched: c.fetched, now: h.now()}
 		if missing, ok := core.take(&c.room, q, true); !ok {
 			c.missed(missing)
 			return nil, false
 		}
 		c.lease = &c.room
+		if core.vault != nil || core.onRemove != nil || core.observe != nil {
+			h.later() // a store or the user may have taken his time
+		}
 	}
 	// The write that may come next, of the ClientHello, is by this goroutine.
 	c.wire.watched = c.lease
@@ -104,10 +128,12 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 	// Also when a callback panics: the session is received by then, and
 	// WaitSession is not to wait for another.
 	defer c.arrived()
+	now := h.now()
+	h.later() // NewSession may take its time
 	c.domain.core.capture(cs, &origin{
 		key: c.key(), birth: c.birth, facts: c.facts, serverName: h.config.ServerName,
 		endpoint: c.endpoint, clientNotAfter: c.view.clientNotAfter, conn: c,
-	}, time.Now())
+	}, now)
 }
 
 // verify is the VerifyConnection, which crypto/tls calls for full and for
@@ -145,7 +171,7 @@ func (h *shim) verify(cs tls.ConnectionState) error {
 		c.facts.fullHandshake = c.lease.s.fullHandshake
 		c.facts.kin = c.lease.kin()
 	} else {
-		c.facts.fullHandshake = time.Now().UnixNano()
+		c.facts.fullHandshake = h.now().UnixNano()
 	}
 	return nil
 }

@@ -137,6 +137,14 @@ func TestNothingIsReadBehindTheEnd(t *testing.T) {
 	require.Equal(t, captured, cache.Stats().Captured, "nobody is there for a ticket")
 }
 
+func TestAShimIsLentWithoutItsInstant(t *testing.T) {
+	conn := newPeer(t).bound(t, new(ClientCache).NewScope(), true)
+	conn.shim.now()
+	conn.Close()
+	require.True(t, isLent(conn))
+	require.Zero(t, conn.shim.at)
+}
+
 // A configuration without a name, as a Dialer has it, gets that of the server.
 func TestAShimIsForOneServerName(t *testing.T) {
 	view := new(ClientCache).NewScope().domain.view(new(tls.Config))

@@ -28,7 +28,7 @@ type wire struct {
 	owner *Conn
 
 	watched   *lease        // until the first write; the handshake's, as in Conn
-	sent      time.Duration // first write, since processStart
+	sent      time.Time     // first write, or when its session was asked for
 	roundTrip time.Duration // from there to the first byte read; 0: none yet
 	connect   time.Duration // what a Dialer takes to connect to the endpoint; 0: not known
 	ends      atomic.Uint32 // how raw reads and writes failed
@@ -57,8 +57,8 @@ const (
 // repeats the ticket, which is one use. A ticket under Encrypted Client Hello
 // cannot be seen, and is taken for sent.
 func (w *wire) Write(b []byte) (int, error) {
-	if w.sent == 0 {
-		w.sent = time.Since(processStart)
+	if w.sent.IsZero() {
+		w.sent = w.owner.shim.now()
 	}
 	l := w.watched
 	n, err := w.Conn.Write(b)
@@ -83,8 +83,9 @@ func (w *wire) Read(b []byte) (n int, err error) {
 	case forClose:
 		n, err = w.readWhatIsThere(b)
 	}
+	w.owner.shim.later()
 	if n > 0 && w.roundTrip == 0 {
-		w.roundTrip = max(1, time.Since(processStart)-w.sent)
+		w.roundTrip = max(1, w.owner.shim.now().Sub(w.sent))
 	}
 	if err != nil && (n == 0 || err != io.EOF) {
 		w.ended(err, true)
