@@ -37,12 +37,26 @@ func newShelf() *shelf {
 	return &shelf{stacks: map[string][]cache.Entry{}, delay: map[string]time.Duration{}}
 }
 
+// after is time.After, but starts no timer that is due at once. In a bubble, Go
+// 1.26 runs such a timer at once, in the goroutine that starts it, and under
+// the race detector all timers of a bubble use one thread context without a
+// lock: two at a time corrupt it, and the detector dies ("ThreadSanitizer: CHECK
+// failed") or takes accesses as ordered that are not (go.dev/issue/78156).
+func after(d time.Duration) <-chan time.Time {
+	if d > 0 {
+		return time.After(d)
+	}
+	due := make(chan time.Time, 1)
+	due <- time.Now()
+	return due
+}
+
 func (s *shelf) enter(ctx context.Context, verb string) error {
 	s.mu.Lock()
 	delay, err := s.delay[verb], s.err
 	s.mu.Unlock()
 	select {
-	case <-time.After(delay):
+	case <-after(delay):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
