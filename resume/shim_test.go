@@ -68,7 +68,11 @@ func TestAShimIsNotLentBeforeItsConnectionIsDone(t *testing.T) {
 			return conn
 		}},
 		"a read under way": {until: func(t *testing.T, p *peer, s *Scope) *Conn {
-			conn := p.bound(t, s, true)
+			// Close wakes it, and it is not to be over before Close is.
+			raw := lingering{p.serve(), make(chan struct{})}
+			t.Cleanup(func() { close(raw.over) })
+			conn := s.NewConn(raw, p.client)
+			exchange(t, conn)
 			go conn.Read(make([]byte, 1))
 			synctest.Wait()
 			return conn
@@ -111,6 +115,20 @@ type writing struct {
 func (w writing) Write(b []byte) (int, error) {
 	w.before()
 	return w.Conn.Write(b)
+}
+
+// lingering is a raw connection whose reads return its end late.
+type lingering struct {
+	net.Conn
+	over chan struct{}
+}
+
+func (l lingering) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	if err != nil {
+		<-l.over
+	}
+	return n, err
 }
 
 // undead is a raw connection that its Close does not end.
