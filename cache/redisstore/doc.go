@@ -29,7 +29,8 @@
 // With Options.Survive entries outlive all this, on the caller's word that no
 // removal is ever forgotten. With Options.Replicas, Take, Delete and Clear wait
 // (WAIT) until so many replicas have applied it, and otherwise fail: what they
-// have removed is then lost. This is what holds:
+// have removed is then lost. A call that removes nothing returns at once, and
+// leaves its connection to the WAIT. This is what holds:
 //
 //	                              by default     Survive          Survive, Replicas n
 //	a client dies, a reply is     never twice    never twice      never twice
