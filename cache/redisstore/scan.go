@@ -192,11 +192,24 @@ func (s *Store) nodes(ctx context.Context) ([]*redis.Client, error) {
 			ForEachShard(context.Context, func(context.Context, *redis.Client) error) error
 		}:
 			err = client.ForEachShard(ctx, add)
+			if ring, ok := s.client.(*redis.Ring); ok && err == nil {
+				err = allOf(ring, len(nodes))
+			}
 		default:
 			err = fmt.Errorf("a %T does not tell its servers", s.client)
 		}
 		return nodes, err
 	})
+}
+
+// allOf fails if a ring has shown fewer servers than it was made of: it passes
+// over those that do not answer, whose entries come back with them. One that
+// SetAddrs has made smaller fails as well, since it does not say so.
+func allOf(ring *redis.Ring, shown int) error {
+	if all := len(ring.Options().Addrs); shown < all {
+		return fmt.Errorf("%d of %d servers of the ring are there", shown, all)
+	}
+	return nil
 }
 
 // scan ranges over a server's names in the namespace, in pages. What is there
