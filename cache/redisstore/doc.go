@@ -88,4 +88,8 @@
 // INFO; Valkey has the same commands and was not run. The clock is the
 // server's: clients whose clock is ahead of it see entries live longer, by as
 // much.
+//
+// A redis.Ring looks for a key elsewhere while one of its servers is away: what
+// that server has is missed then and is there again later, and Delete does not
+// find it. Clear and List fail meanwhile.
 package redisstore

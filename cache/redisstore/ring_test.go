@@ -40,3 +40,26 @@ func TestClearOfARingFailsWhileAServerIsAway(t *testing.T) {
 	require.NoError(t, s.Clear(background))
 	require.Empty(t, names(t, away.client(t)))
 }
+
+// What was put while a server was away is where the ring does not look for it
+// any more when that server is back, and there when it goes again.
+func TestClearOfARingClearsWhatItsServersHave(t *testing.T) {
+	t.Parallel()
+	there, away := startServer(t), startServer(t)
+	network := startProxy(t, away.addr)
+	client := redis.NewRing(&redis.RingOptions{
+		Addrs:              map[string]string{"a": there.addr, "b": network.addr},
+		HeartbeatFrequency: 20 * time.Millisecond,
+	})
+	defer client.Close()
+	s := newStore(t, client, byDefault)
+	network.cut()
+	await(t, "the ring's notice of it", func() bool { return client.Len() == 1 })
+	for _, key := range []string{"k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8"} {
+		put(t, s, key, "x")
+	}
+	network.mend()
+	await(t, "its return", func() bool { return client.Len() == 2 })
+	require.NoError(t, s.Clear(background))
+	require.Empty(t, names(t, there.client(t)))
+}

@@ -38,7 +38,7 @@ func (s *Store) clear(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if err := s.unlink(ctx, found); err != nil {
+				if err := s.unlink(ctx, node, found); err != nil {
 					return err
 				}
 			}
@@ -52,10 +52,16 @@ func (s *Store) clear(ctx context.Context) error {
 
 // unlink removes one key a command: two may be in different slots. UNLINK frees
 // the memory behind the command, where DEL would stop the server for large
-// ones.
-func (s *Store) unlink(ctx context.Context, names []string) error {
+// ones. It is the server's where they were found: a ring would look for them
+// elsewhere if others have come or gone since they were put. A cluster's client
+// knows where a slot has moved to meanwhile.
+func (s *Store) unlink(ctx context.Context, node *redis.Client, names []string) error {
+	var client redis.UniversalClient = node
+	if _, ring := s.client.(*redis.Ring); !ring {
+		client = s.client
+	}
 	_, err := patiently(ctx, func() ([]redis.Cmder, error) {
-		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		return client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, name := range names {
 				p.Unlink(ctx, name)
 			}
