@@ -29,7 +29,8 @@
 // With Options.Survive entries outlive all this, on the caller's word that no
 // removal is ever forgotten. With Options.Replicas, Take, Delete and Clear wait
 // (WAIT) until so many replicas have applied it, and otherwise fail: what they
-// have removed is then lost. This is what holds:
+// have removed is then lost. A call that removes nothing returns at once, and
+// leaves its connection to the WAIT. This is what holds:
 //
 //	                              by default     Survive          Survive, Replicas n
 //	a client dies, a reply is     never twice    never twice      never twice
@@ -87,4 +88,8 @@
 // INFO; Valkey has the same commands and was not run. The clock is the
 // server's: clients whose clock is ahead of it see entries live longer, by as
 // much.
+//
+// A redis.Ring looks for a key elsewhere while one of its servers is away: what
+// that server has is missed then and is there again later, and Delete does not
+// find it. Clear and List fail meanwhile.
 package redisstore

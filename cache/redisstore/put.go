@@ -100,7 +100,7 @@ func expiry(e cache.Entry) string {
 var refusals = []string{
 	"OOM", "READONLY", "NOREPLICAS", "MISCONF", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
 	"MOVED", "ASK", "CROSSSLOT", "WRONGTYPE", "NOSCRIPT", "NOAUTH", "WRONGPASS",
-	"ERR max number of clients",
+	"max number of clients", // HasErrorPrefix cuts "ERR "
 }
 
 // refused reports whether it is certain that a Put which was sent at most once

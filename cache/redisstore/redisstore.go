@@ -40,7 +40,8 @@ type Options struct {
 	Replicas int
 
 	// ReplicaTimeout is how long Take, Delete and Clear wait for replicas; 0:
-	// 25 ms. What they do not hear of by then is lost.
+	// 25 ms. What they do not hear of by then is lost. It must be less than the
+	// client's ReadTimeout, or the client gives up before it, and asks again.
 	ReplicaTimeout time.Duration
 }
 

@@ -38,7 +38,7 @@ func (s *Store) clear(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if err := s.unlink(ctx, found); err != nil {
+				if err := s.unlink(ctx, node, found); err != nil {
 					return err
 				}
 			}
@@ -52,10 +52,16 @@ func (s *Store) clear(ctx context.Context) error {
 
 // unlink removes one key a command: two may be in different slots. UNLINK frees
 // the memory behind the command, where DEL would stop the server for large
-// ones.
-func (s *Store) unlink(ctx context.Context, names []string) error {
+// ones. It is the server's where they were found: a ring would look for them
+// elsewhere if others have come or gone since they were put. A cluster's client
+// knows where a slot has moved to meanwhile.
+func (s *Store) unlink(ctx context.Context, node *redis.Client, names []string) error {
+	var client redis.UniversalClient = node
+	if _, ring := s.client.(*redis.Ring); !ring {
+		client = s.client
+	}
 	_, err := patiently(ctx, func() ([]redis.Cmder, error) {
-		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		return client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, name := range names {
 				p.Unlink(ctx, name)
 			}
@@ -192,11 +198,24 @@ func (s *Store) nodes(ctx context.Context) ([]*redis.Client, error) {
 			ForEachShard(context.Context, func(context.Context, *redis.Client) error) error
 		}:
 			err = client.ForEachShard(ctx, add)
+			if ring, ok := s.client.(*redis.Ring); ok && err == nil {
+				err = allOf(ring, len(nodes))
+			}
 		default:
 			err = fmt.Errorf("a %T does not tell its servers", s.client)
 		}
 		return nodes, err
 	})
+}
+
+// allOf fails if a ring has shown fewer servers than it was made of: it passes
+// over those that do not answer, whose entries come back with them. One that
+// SetAddrs has made smaller fails as well, since it does not say so.
+func allOf(ring *redis.Ring, shown int) error {
+	if all := len(ring.Options().Addrs); shown < all {
+		return fmt.Errorf("%d of %d servers of the ring are there", shown, all)
+	}
+	return nil
 }
 
 // scan ranges over a server's names in the namespace, in pages. What is there

@@ -5,8 +5,6 @@ import (
 	"crypto/sha1"
 	_ "embed"
 	"encoding/hex"
-	"errors"
-	"fmt"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -100,67 +98,6 @@ func (s *Store) remove(ctx context.Context, c *script, key string, args []any) (
 		return err
 	})
 	return reply, err
-}
-
-// A pipeliner is a client, or a connection of one.
-type pipeliner interface {
-	Pipelined(ctx context.Context, fn func(redis.Pipeliner) error) ([]redis.Cmder, error)
-}
-
-// removeEverywhere sends WAIT behind the script, over the same connection,
-// since it is about what was written over it.
-func (s *Store) removeEverywhere(ctx context.Context, c *script, key string, args []any) (reply any, err error) {
-	names := s.names(key)
-	if one, ok := s.client.(*redis.Client); ok {
-		return s.removeOn(ctx, one, c, names, args)
-	}
-	// WAIT has no key by which a cluster's client could find the node. Watch
-	// gives a connection to the key's; what it watches does not matter.
-	watchErr := s.client.Watch(ctx, func(tx *redis.Tx) error {
-		reply, err = s.removeOn(ctx, tx, c, names, args)
-		return err
-	}, names[0])
-	if err == nil && reply == nil {
-		err = watchErr
-	}
-	return reply, err
-}
-
-// removeOn pipelines script and WAIT. If the server does not know the script,
-// it has still answered the WAIT, about nothing; the second time is the one
-// that counts. An error of WAIT is the removal's: it was made, and is lost.
-func (s *Store) removeOn(ctx context.Context, conn pipeliner, c *script, names []string, args []any) (any, error) {
-	var cmd, wait *redis.Cmd
-	err := taught(func(whole bool) error {
-		cmd = c.command(ctx, whole, names, args)
-		conn.Pipelined(ctx, func(p redis.Pipeliner) error {
-			p.Process(ctx, cmd)
-			wait = s.wait(ctx, p)
-			return nil
-		})
-		return cmd.Err()
-	})
-	if err == nil {
-		err = s.heard(wait)
-	}
-	return cmd.Val(), err
-}
-
-// wait is WAIT, whose 0 would mean to wait for ever.
-func (s *Store) wait(ctx context.Context, p redis.Pipeliner) *redis.Cmd {
-	return p.Do(ctx, "wait", s.opts.Replicas, max(1, s.opts.ReplicaTimeout.Milliseconds()))
-}
-
-// errUnheard is of a removal that was made and may be undone.
-var errUnheard = errors.New("too few replicas have heard of the removal")
-
-// heard fails if fewer replicas than asked for have answered WAIT.
-func (s *Store) heard(wait *redis.Cmd) error {
-	n, err := wait.Int()
-	if err == nil && n < s.opts.Replicas {
-		err = fmt.Errorf("%w: %d of %d", errUnheard, n, s.opts.Replicas)
-	}
-	return err
 }
 
 // patiently runs f and returns when the context is done even if f does not: the
