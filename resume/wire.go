@@ -61,9 +61,11 @@ func (w *wire) Write(b []byte) (int, error) {
 		w.sent = time.Since(processStart)
 	}
 	l := w.watched
+	if l != nil {
+		w.watched, l.offered = nil, true // should the raw Write not return
+	}
 	n, err := w.Conn.Write(b)
 	if l != nil {
-		w.watched = nil
 		l.offered = n > 0 && (w.owner.view.ech || carriesTicket(b, l.ticket()))
 	}
 	if err != nil {
