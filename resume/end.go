@@ -206,7 +206,8 @@ func (c *Conn) collect() {
 		case c.writes.Load() > 0:
 			c.wire.Close() // which is what this Close is for
 		case !c.handsBack(drainTime):
-			c.tls.Close()
+			c.tls.CloseWrite()
+			c.wire.Close()
 		}
 	}).Stop()
 	buf := make([]byte, 512) // tickets stay inside crypto/tls: this is for data
