@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"net"
 	"net/http"
 	"testing"
 
@@ -195,6 +196,21 @@ func TestDialTLSContextGivesARealTLSConn(t *testing.T) {
 		require.NoError(t, conn.Close())
 	}
 	require.Equal(t, 2, requireNoReuse(t, s.Identities).Offered)
+}
+
+// The socket is there for who sets its options, as below a server's connection.
+func TestTheSocketBelowATLSConnIsFound(t *testing.T) {
+	s := newSite(t, setup{})
+	c := newCache(t, new(resume.ClientCache))
+	d := &resume.Dialer{Scope: c.NewScope(), Config: s.client}
+	conn, err := d.DialTLSContext(t.Context(), "tcp", s.Addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	wrapper, ok := conn.(*tls.Conn).NetConn().(interface{ NetConn() net.Conn })
+	require.True(t, ok)
+	socket, ok := wrapper.NetConn().(*net.TCPConn)
+	require.True(t, ok)
+	require.NoError(t, socket.SetNoDelay(false))
 }
 
 // What the connection refers to is let go when it is closed.

@@ -87,7 +87,8 @@ type facts struct {
 // NewConn is tls.Client in this scope: it returns a client connection over
 // raw, which must not be used otherwise from then on, and whose deadlines are
 // set by WaitSession and Close: it must survive one that passes, as net.Conn
-// demands. Where it has none, these do without. Sessions are told apart by
+// demands. Where it has none, these do without; where they have no effect,
+// Close may take 60 ms and return net.ErrClosed. Sessions are told apart by
 // raw's RemoteAddr: behind a forward proxy all servers of a name are one.
 //
 // A ClientSessionCache in config is not used. If config came from TLSConfig,

@@ -52,14 +52,16 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (*Conn, 
 
 // DialTLSContext is DialContext for who needs a real *tls.Conn, which it
 // returns: http.Transport's field of that name does, for HTTP/2 and for
-// Response.TLS. Config.NextProtos must then name the protocols, such as h2 and
-// http/1.1.
+// Response.TLS, and so does net/smtp, which takes a *Conn for plain text and
+// refuses to send a password. For HTTP, Config.NextProtos must name the
+// protocols, such as h2 and http/1.1.
 //
 // Such a connection takes and receives its own sessions as every other of a
 // Dialer, and lets go of them when it is closed. What it does after the
 // handshake is not seen: an alert or an unclean end forfeits no session, its
 // Close does not wait for a ticket, and nobody can ask it for its session.
-// NetConn returns a wrapper, not the connection of NetDialer.
+// NetConn returns a wrapper around the connection of NetDialer, with a NetConn
+// method of its own that returns it.
 func (d *Dialer) DialTLSContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := d.dial(ctx, network, addr, asTLS)
 	if err != nil {

@@ -188,7 +188,8 @@ func (c *Conn) drain() {
 //
 // The timer interrupts the read. If a Write holds that up, whose lock
 // crypto/tls wants to answer a key update, only closing helps, and then there
-// is no close_notify, as crypto/tls has it for such a Close.
+// is no close_notify, as crypto/tls has it for such a Close. So it does where a
+// deadline has no effect, and there close_notify can be sent first.
 func (c *Conn) collect() {
 	if !c.beginOwn(forClose) {
 		return
@@ -200,8 +201,13 @@ func (c *Conn) collect() {
 		return // closed underneath: a ticket in crypto/tls's buffer is void
 	}
 	defer time.AfterFunc(drainTime, func() {
-		if c.interrupt(); c.writes.Load() > 0 {
+		c.interrupt()
+		switch {
+		case c.writes.Load() > 0:
 			c.wire.Close() // which is what this Close is for
+		case !c.handsBack(drainTime):
+			c.tls.CloseWrite()
+			c.wire.Close()
 		}
 	}).Stop()
 	buf := make([]byte, 512) // tickets stay inside crypto/tls: this is for data

@@ -209,6 +209,27 @@ func (c *Conn) interruptLocked() {
 	}
 }
 
+// handsBack reports whether a read of our own that was interrupted has ended,
+// at the latest after a while.
+func (c *Conn) handsBack(within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	r := &c.reading
+	for {
+		r.mu.Lock()
+		own, changed := r.own, r.watchLocked()
+		r.mu.Unlock()
+		if own == forApp {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return false
+		}
+	}
+}
+
 // arrived notes that a session came: whoever waits for one has it, and the next
 // raw read for it is not made. The read under way is not interrupted by a
 // deadline, as it is the one that runs this. What lies in crypto/tls's buffer

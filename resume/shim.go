@@ -75,8 +75,10 @@ func (h *shim) lend(v *view) {
 // expired) leaves it by way of crypto/tls to HandshakeContext, which settles.
 func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	c := h.conn.Load()
-	if c.settled.Load() {
-		return nil, false // once more, after a panic: nobody would settle it
+	// Once more, after a panic: nobody would settle it, or who will has not come
+	// to it yet, and his ticket was sent.
+	if c.settled.Load() || c.wire.sent != 0 {
+		return nil, false
 	}
 	core := c.domain.core
 	if c.name == "" {

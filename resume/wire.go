@@ -49,6 +49,9 @@ const (
 	endClosed             // it was closed on our side, and not by crypto/tls
 )
 
+// NetConn returns what the caller, or the Dialer, connected with.
+func (w *wire) NetConn() net.Conn { return w.Conn }
+
 // Write notes whether the ticket was sent. What the raw connection did not
 // take a byte of was not sent; of what it took a part of, the peer may have got
 // the ticket, or who listens on the way.
@@ -61,9 +64,11 @@ func (w *wire) Write(b []byte) (int, error) {
 		w.sent = w.owner.shim.now()
 	}
 	l := w.watched
+	if l != nil {
+		w.watched, l.offered = nil, true // should the raw Write not return
+	}
 	n, err := w.Conn.Write(b)
 	if l != nil {
-		w.watched = nil
 		l.offered = n > 0 && (w.owner.view.ech || carriesTicket(b, l.ticket()))
 	}
 	if err != nil {
