@@ -77,7 +77,7 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 	c := h.conn.Load()
 	// Once more, after a panic: nobody would settle it, or who will has not come
 	// to it yet, and his ticket was sent.
-	if c.settled.Load() || c.wire.sent != 0 {
+	if c.settled.Load() || !c.wire.sent.IsZero() {
 		return nil, false
 	}
 	core := c.domain.core
