@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 
 	"github.com/tlsresume/tlsresume/internal/tlstest"
@@ -17,12 +18,15 @@ import (
 
 // The servers run in a child process, so that the CPU time of this one is the
 // client's alone. It speaks JSON lines: first a greeting, then the counts of
-// one server for each line "reset NAME" or "counts NAME".
+// one server for each line "reset NAME" or "counts NAME". The command's name
+// begins with what no user would type.
 const childCommand = "_servers"
 
 // serverName is in the certificate that all servers of the child share.
 const serverName = "127.0.0.1"
 
+// A greeting says whom to trust, in PEM, and who is there. The Go server comes
+// first; s_server only where openssl is installed.
 type greeting struct {
 	CA      string
 	Servers []target
@@ -30,8 +34,11 @@ type greeting struct {
 
 type target struct{ Name, Addr string }
 
-// serveChild serves until its input ends, and so never outlives its parent.
+// serveChild serves until its input ends, and so never outlives its parent. An
+// interrupt at the terminal goes to both, and is the parent's to act on: the
+// child would die of it before it had removed its files and stopped s_server.
 func serveChild(in io.Reader, out io.Writer) error {
+	signal.Ignore(os.Interrupt)
 	ca, err := tlstest.NewCA("resumedemo")
 	if err != nil {
 		return err
@@ -48,6 +55,7 @@ func serveChild(in io.Reader, out io.Writer) error {
 	hello := greeting{CA: string(ca.PEM()), Servers: []target{{"go", server.Addr}}}
 	seen := map[string]*tlstest.Identities{"go": server.Identities}
 
+	// s_server cannot say what was offered to it; a proxy before it can.
 	openssl, err := peer.OpenSSL().Start(cert)
 	switch {
 	case err == nil:
@@ -95,7 +103,8 @@ type servers struct {
 	answers *json.Decoder
 }
 
-// startServers returns when all listen.
+// startServers runs this program again as the child, and returns when all of
+// its servers listen.
 func startServers() (*servers, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -121,6 +130,7 @@ func startServers() (*servers, error) {
 	return s, nil
 }
 
+// ask waits for the answer; there is one for each line.
 func (s *servers) ask(verb, name string) (counts tlstest.Counts, err error) {
 	if _, err := fmt.Fprintln(s.in, verb, name); err != nil {
 		return counts, err
@@ -128,6 +138,8 @@ func (s *servers) ask(verb, name string) (counts tlstest.Counts, err error) {
 	return counts, s.answers.Decode(&counts)
 }
 
+// stop ends the child by ending its input. How it ends says nothing of the
+// comparison, which is over.
 func (s *servers) stop() {
 	s.in.Close()
 	s.cmd.Wait()

@@ -4,27 +4,26 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsresume/tlsresume/internal/cputime"
 	"github.com/tlsresume/tlsresume/internal/demo"
-	"github.com/tlsresume/tlsresume/resume"
 )
 
+// dialTimeout is far beyond what anything takes on loopback: it is there so that
+// the program ends.
 const dialTimeout = 10 * time.Second
 
-const usage = `usage: resumedemo [-json]
+// synopsis is what -h says of the whole program, before the flags of this command.
+const synopsis = `[-json]
            the same connections through the standard cache and this one
        resumedemo dial [flags] host:port
            dial a TLS server and say what resumed
@@ -32,40 +31,25 @@ const usage = `usage: resumedemo [-json]
            what a directory keeps for dial or serve
        resumedemo serve [flags]
            a server that says what becomes of sessions
-Each command has -h.
-`
+Each command has -h.`
 
-type report struct {
-	Workloads []workload `json:"workloads"`
-}
-
+// A workload is so many bursts to one server, with each of the two caches.
 type workload struct {
 	Name    string   `json:"name"`
 	Server  string   `json:"server"`
-	Results []result `json:"results"`
+	Results []result `json:"results"` // the standard cache's, then this layer's
 
-	parallel, rounds int
+	parallel, rounds int // connections of a burst, and bursts
 	addr             string
 }
 
-type result struct {
-	Cache       string  `json:"cache"`
-	Connections int     `json:"connections"`
-	Resumed     int     `json:"resumed"`
-	Reused      int     `json:"reused"`
-	Captured    int     `json:"captured"`
-	CPU         float64 `json:"cpu_us"` // per connection, of this process
-}
-
+// compareCommand is the program without a command: both caches side by side,
+// then the life of one session.
 func compareCommand(args []string) error {
 	flags := flag.NewFlagSet("resumedemo", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	asJSON := flags.Bool("json", false, "print one JSON object")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Print(usage)
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("%w: %w", demo.ErrUsage, err)
+	if goOn, err := demo.Parse(flags, synopsis, args); !goOn {
+		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%w: unknown command %q; try resumedemo -h", demo.ErrUsage, flags.Arg(0))
@@ -83,30 +67,21 @@ func compareCommand(args []string) error {
 		return err
 	}
 	if *asJSON {
-		if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
+		if err := json.NewEncoder(demo.Stdout).Encode(found); err != nil {
 			return err
 		}
 		return found.verdict()
 	}
-	found.print(os.Stdout)
-	if err := life(os.Stdout, s.Servers[0].Addr, config); err != nil {
+	found.print(demo.Stdout)
+	if err := life(demo.Stdout, s.Servers[0].Addr, config); err != nil {
 		return err
 	}
 	return found.verdict()
 }
 
-// verdict fails the program if this layer let one ticket out twice.
-func (r *report) verdict() error {
-	for _, w := range r.Workloads {
-		if n := w.Results[1].Reused; n > 0 {
-			return fmt.Errorf("%s on %s: %d connections offered a ticket that was used before", w.Name, w.Server, n)
-		}
-	}
-	return nil
-}
-
-// plan makes the bursts of every server. The first of each run is cold: no
-// session is there yet, in either cache.
+// plan makes the bursts of every server: a client that dials one by one, a
+// small pool and a large one. The first burst of each run is cold: no session
+// is there yet, in either cache. Few connections at a time need few rounds.
 func plan(servers []target) (planned []workload) {
 	for i, server := range servers {
 		for _, parallel := range []int{1, 8, 64} {
@@ -211,115 +186,6 @@ func (w *workload) burst(c client) (resumed int, err error) {
 	err = all.Wait()
 	return int(did.Load()), err
 }
-
-// A gate holds its connection's first flight back until all are ready.
-type gate struct {
-	net.Conn
-	all  *sync.WaitGroup
-	once sync.Once
-}
-
-func (g *gate) arrive() { g.once.Do(g.all.Done) }
-
-func (g *gate) Write(b []byte) (int, error) {
-	g.arrive()
-	g.all.Wait()
-	return g.Conn.Write(b)
-}
-
-// A client makes TLS connections with a session cache: the standard library's,
-// or this layer.
-type client interface {
-	name() string
-	client(raw net.Conn) tlsConn
-	captured() int
-}
-
-// A tlsConn is what a *tls.Conn and a *resume.Conn have in common.
-type tlsConn interface {
-	net.Conn
-	ConnectionState() tls.ConnectionState
-}
-
-// standard is crypto/tls with the standard library's cache.
-type standard struct {
-	config *tls.Config
-	puts   atomic.Int64
-	tls.ClientSessionCache
-}
-
-// newStandard has 64 sessions, as a zero capacity means.
-func newStandard(config *tls.Config) client {
-	s := &standard{config: config.Clone(), ClientSessionCache: tls.NewLRUClientSessionCache(0)}
-	s.config.ClientSessionCache = s
-	return s
-}
-
-// Put counts, on its way into the standard cache.
-func (s *standard) Put(key string, cs *tls.ClientSessionState) {
-	if cs != nil {
-		s.puts.Add(1)
-	}
-	s.ClientSessionCache.Put(key, cs)
-}
-
-func (s *standard) name() string                { return "standard" }
-func (s *standard) captured() int               { return int(s.puts.Load()) }
-func (s *standard) client(raw net.Conn) tlsConn { return tls.Client(raw, s.config) }
-
-// layer is Scope.NewConn.
-type layer struct {
-	cache  resume.ClientCache
-	scope  *resume.Scope
-	config *tls.Config
-}
-
-func newLayer(config *tls.Config) client {
-	l := &layer{config: config}
-	l.scope = l.cache.NewScope()
-	return l
-}
-
-func (l *layer) name() string                { return "tlsresume" }
-func (l *layer) captured() int               { return int(l.cache.Stats().Captured) }
-func (l *layer) client(raw net.Conn) tlsConn { return l.scope.NewConn(raw, l.config) }
-
-// exchange sends a line, reads the answer, which brings the tickets, and
-// closes the connection.
-func exchange(conn net.Conn) error {
-	defer conn.Close()
-	line := []byte("hello\n")
-	conn.SetDeadline(time.Now().Add(dialTimeout))
-	if _, err := conn.Write(line); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(conn, line)
-	return err
-}
-
-func (r *report) print(out io.Writer) {
-	fmt.Fprintln(out, "The same bursts of connections through two session caches. A burst sends all its ClientHellos at once;\nthe first of each run is cold. What was offered twice is what the server saw.")
-	fmt.Fprintln(out)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "server\tworkload\tcache\tconnections\tresumed\toffered a used ticket\ttickets captured\tclient CPU\t")
-	var offered [2]int
-	var all, resumed [2]int
-	for _, w := range r.Workloads {
-		for i, x := range w.Results {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%.0f us\t\n", w.Server, w.Name, x.Cache,
-				x.Connections, percent(x.Resumed, x.Connections), percent(x.Reused, x.Connections), x.Captured, x.CPU)
-			offered[i] += x.Reused
-			resumed[i] += x.Resumed
-			all[i] += x.Connections
-		}
-	}
-	table.Flush()
-	fmt.Fprintf(out, "\nStandard: %s resumed, %d of %d connections offered a used ticket. tlsresume: %s resumed, %d of %d.\n",
-		percent(resumed[0], all[0]), offered[0], all[0], percent(resumed[1], all[1]), offered[1], all[1])
-	fmt.Fprint(out, "Over TCP, resumption saves CPU and bytes, not a round trip.\n\n")
-}
-
-func percent(n, of int) string { return fmt.Sprintf("%.1f%%", 100*float64(n)/float64(of)) }
 
 // progress writes over one line of a terminal, and nothing anywhere else.
 func progress(format string, args ...any) {

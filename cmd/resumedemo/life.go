@@ -9,7 +9,10 @@ import (
 	"github.com/tlsresume/tlsresume/resume"
 )
 
-// life shows what becomes of one session, with the times since the dial.
+// life shows what becomes of one session, with the times since the dial: it is
+// pending, resumable, used, and refused when it is offered once more. That it
+// was refused is checked, so that the story is never told of a layer it is
+// not true of.
 func life(out io.Writer, addr string, config *tls.Config) error {
 	began := time.Now()
 	say := func(format string, args ...any) {

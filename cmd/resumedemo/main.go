@@ -14,8 +14,11 @@ import (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
+// run is all of the program, for tests that are it. It returns the exit status.
 func run(args []string) int { return demo.Exit("resumedemo", dispatch(args)) }
 
+// dispatch finds the command. No word is the comparison, which has flags of its
+// own; so whatever is no command ends there, and is refused there.
 func dispatch(args []string) error {
 	switch {
 	case len(args) > 0 && args[0] == childCommand:

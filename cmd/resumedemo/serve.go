@@ -23,14 +23,15 @@ import (
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
+// serveOptions are what the flags of serve say.
 type serveOptions struct {
 	addr      string
 	n         int // 0: until interrupted
 	stateless bool
 	tls12     bool
-	cert, key string
-	cacert    string // where to write the certificate to trust
-	lifetime  time.Duration
+	cert, key string        // files; both or none
+	cacert    string        // file to write the certificate to trust to
+	lifetime  time.Duration // 0: what the cache takes for right
 	store     storeOptions
 }
 
@@ -55,38 +56,51 @@ func serveCommand(args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("listening on %s\n", listener.Addr())
+	fmt.Fprintf(demo.Stdout, "listening on %s\n", listener.Addr())
+	if err := s.serve(ctx, s.cache.NewListener(listener, config)); err != nil {
+		return err
+	}
+	s.summary()
+	return nil
+}
+
+// serve answers until ctx ends, and then those who have been accepted.
+func (s *serving) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:     http.HandlerFunc(s.answer),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ConnState:   s.count,
-		ErrorLog:    log.New(io.Discard, "", 0),
+		ErrorLog:    log.New(io.Discard, "", 0), // a client that fails is in no story of a session
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		<-ctx.Done()
-		stop() // a second signal ends the program at once
+		s.enough() // a second signal ends the program at once
 		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		server.Shutdown(closing)
 	}()
-	if err := server.Serve(s.cache.NewListener(listener, config)); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	<-ended // Serve does not wait for its connections
+	return nil
+}
+
+// summary is the last line. A connection that outlived the server's patience
+// may still be at it.
+func (s *serving) summary() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.cache.Stats()
-	fmt.Printf("%d full, %d resumed, %d sent, %d refused\n", st.Full, st.Resumed, st.Captured, st.Refused+st.Missed)
-	return nil
+	fmt.Fprintf(demo.Stdout, "%d full, %d resumed, %d sent, %d refused\n", st.Full, st.Resumed, st.Captured, st.Refused+st.Missed)
 }
 
 // parseServe returns nil without an error after -h.
 func parseServe(args []string) (*serveOptions, error) {
 	o := new(serveOptions)
 	flags := flag.NewFlagSet("resumedemo serve", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:0", "`address` to listen on")
 	flags.IntVar(&o.n, "n", 0, "end after so many connections (0: when interrupted)")
 	flags.BoolVar(&o.stateless, "stateless", false, "tickets that hold the session, sealed with the key of -keyfile or with a random one")
@@ -96,29 +110,30 @@ func parseServe(args []string) (*serveOptions, error) {
 	flags.StringVar(&o.cacert, "cacert", "", "`file` to write the made certificate's CA to, for clients to trust")
 	flags.DurationVar(&o.lifetime, "lifetime", 0, "how long sessions can be resumed (default 24h)")
 	o.store.Register(flags)
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Println("usage: resumedemo serve [flags]")
-		flags.SetOutput(os.Stdout)
-		flags.PrintDefaults()
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("%w: %w", demo.ErrUsage, err)
+	if goOn, err := demo.Parse(flags, "[flags]", args); !goOn {
+		return nil, err
 	}
+	return o, o.refuse(flags.NArg())
+}
+
+// refuse finds flags that contradict each other: to let one of them win would
+// serve otherwise than somebody meant.
+func (o *serveOptions) refuse(arguments int) error {
 	switch {
-	case flags.NArg() > 0:
-		return nil, fmt.Errorf("%w: serve takes flags only", demo.ErrUsage)
+	case arguments > 0:
+		return fmt.Errorf("%w: serve takes flags only", demo.ErrUsage)
 	case o.stateless && o.store.dir != "":
-		return nil, fmt.Errorf("%w: -stateless keeps no sessions, so -store makes no sense with it", demo.ErrUsage)
+		return fmt.Errorf("%w: -stateless keeps no sessions, so -store makes no sense with it", demo.ErrUsage)
 	case (o.cert == "") != (o.key == ""):
-		return nil, fmt.Errorf("%w: -cert and -key go together", demo.ErrUsage)
+		return fmt.Errorf("%w: -cert and -key go together", demo.ErrUsage)
 	case o.cert != "" && o.cacert != "":
-		return nil, fmt.Errorf("%w: -cacert is for a certificate that is made", demo.ErrUsage)
+		return fmt.Errorf("%w: -cacert is for a certificate that is made", demo.ErrUsage)
 	case o.n < 0 || o.lifetime < 0:
-		return nil, fmt.Errorf("%w: -n and -lifetime must not be negative", demo.ErrUsage)
+		return fmt.Errorf("%w: -n and -lifetime must not be negative", demo.ErrUsage)
 	case !o.stateless && o.store.dir == "":
-		return o, o.store.idle()
+		return o.store.idle()
 	}
-	return o, nil
+	return nil
 }
 
 // config has the certificate that is named, or one of a CA that is forgotten at
@@ -148,7 +163,9 @@ func (o *serveOptions) config() (*tls.Config, error) {
 	return config, err
 }
 
-// use has the cache keep sessions where the flags say.
+// use has the cache keep sessions where the flags say. A key that is made here
+// makes tickets that no other run and no other server opens, and so needs no
+// scope to keep it apart from any.
 func (o *serveOptions) use(cache *resume.ServerCache) error {
 	cache.Lifetime = o.lifetime
 	switch {
@@ -177,10 +194,11 @@ type serving struct {
 	cache resume.ServerCache
 
 	mu     sync.Mutex // guards left and standard output
-	left   int        // connections to go, if there is a limit
-	enough func()
+	left   int        // connections to go; without a limit it falls below zero
+	enough func()     // ends the run
 }
 
+// connKey is where a request's context has the connection it came over.
 type connKey struct{}
 
 // answer says what is known of the connection it came over.
@@ -200,11 +218,11 @@ func (s *serving) observe(e resume.Event) {
 	info := e.Session.Info()
 	switch e.Kind {
 	case resume.TicketCaptured:
-		fmt.Printf("sent     %-16s  to %s, %s, until %s\n", info.ID, info.Endpoint, tls.VersionName(info.Version), info.Expires.UTC().Format(time.DateTime))
+		fmt.Fprintf(demo.Stdout, "sent     %-16s  to %s, %s, until %s\n", info.ID, info.Endpoint, tls.VersionName(info.Version), info.Expires.UTC().Format(time.DateTime))
 	case resume.SessionMissing:
-		fmt.Printf("refused  %-16s  %s\n", "", reasonText(e.Reason))
+		fmt.Fprintf(demo.Stdout, "refused  %-16s  %s\n", "", reasonText(e.Reason))
 	case resume.SessionEnded:
-		fmt.Printf("ended    %-16s  %s\n", info.ID, e.Reason)
+		fmt.Fprintf(demo.Stdout, "ended    %-16s  %s\n", info.ID, e.Reason)
 	case resume.StoreFailed:
 		fmt.Fprintf(os.Stderr, "resumedemo: store: %s: %v\n", e.Reason, e.Err)
 	case resume.HandshakeDone:
@@ -212,7 +230,8 @@ func (s *serving) observe(e resume.Event) {
 	}
 }
 
-// count ends the server after the last connection.
+// count ends the server after the last connection; it counts their ends, so
+// that the last is answered.
 func (s *serving) count(_ net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,16 +243,19 @@ func (s *serving) count(_ net.Conn, state http.ConnState) {
 	}
 }
 
+// printHandshake counts from the full handshake on, of which the session that
+// was resumed is already so many resumptions away.
 func printHandshake(e resume.Event) {
 	if e.Resumed {
 		info := e.Session.Info()
-		fmt.Printf("resumed  %-16s  sent to %s, resumption %d since the full handshake\n", info.ID, info.Endpoint, info.Resumptions+1)
+		fmt.Fprintf(demo.Stdout, "resumed  %-16s  sent to %s, resumption %d since the full handshake\n", info.ID, info.Endpoint, info.Resumptions+1)
 	} else {
-		fmt.Printf("full     %-16s  %s\n", "", reasonText(e.Reason))
+		fmt.Fprintf(demo.Stdout, "full     %-16s  %s\n", "", reasonText(e.Reason))
 	}
 }
 
-// reasonText explains the reasons that a server gives.
+// reasonText explains the reasons that a server gives. One that is new since
+// stands for itself.
 func reasonText(reason string) string {
 	switch reason {
 	case "":

@@ -8,9 +8,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,22 +25,16 @@ import (
 func sessionsCommand(args []string) error {
 	var o storeOptions
 	flags := flag.NewFlagSet("resumedemo sessions", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	o.Register(flags)
 	asJSON := flags.Bool("json", false, "one JSON object per line")
 	verb := ""
-	if len(args) > 0 {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") { // which would ask for help
 		verb, args = args[0], args[1:]
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) || verb == "-h" {
-		fmt.Println("usage: resumedemo sessions list|show|clear -store DIR [flags] [ID]")
-		flags.SetOutput(os.Stdout)
-		flags.PrintDefaults()
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("%w: %w", demo.ErrUsage, err)
-	}
+	goOn, err := demo.Parse(flags, "list|show|clear -store DIR [flags] [ID]", args)
 	switch {
+	case !goOn:
+		return err
 	case !slices.Contains([]string{"list", "show", "clear"}, verb):
 		return fmt.Errorf("%w: sessions wants list, show or clear first; try resumedemo sessions -h", demo.ErrUsage)
 	case o.dir == "":
@@ -51,7 +45,7 @@ func sessionsCommand(args []string) error {
 	if err := o.mustBeThere(); err != nil {
 		return err
 	}
-	scoped := false
+	scoped := false // of -scope only whether it was given tells one scope from all
 	flags.Visit(func(f *flag.Flag) { scoped = scoped || f.Name == "scope" })
 	switch verb {
 	case "list":
@@ -78,7 +72,8 @@ type found struct {
 	Size     int       `json:"size"`
 }
 
-// find looks at all that is there, or at one scope of it.
+// find looks at all that is there, or at one scope of it, by server and the
+// newest first, which is the order a dial would try them in.
 func (o *storeOptions) find(scoped bool) (all []found, err error) {
 	store, keys, err := o.open()
 	if err != nil {
@@ -101,7 +96,8 @@ func (o *storeOptions) find(scoped bool) (all []found, err error) {
 	return all, err
 }
 
-// look opens an entry if it can.
+// look opens an entry if it can. Whatever keeps it shut is "Sealed": why a seal
+// does not open is nobody's to know, since that would help who forges one.
 func look(keys *ticket.Keyring, key string, e cache.Entry, now time.Time) found {
 	f := found{ID: e.ID, Status: "Sealed", Expires: e.Expires, Size: len(e.Value)}
 	plain, err := keys.Open(key, e.ID, e.Expires, e.Value)
@@ -126,6 +122,7 @@ func look(keys *ticket.Keyring, key string, e cache.Entry, now time.Time) found 
 	return f
 }
 
+// list is a line for each; what only the key's owner may know is a "?" to others.
 func (o *storeOptions) list(scoped, asJSON bool) error {
 	all, err := o.find(scoped)
 	if err != nil {
@@ -134,14 +131,14 @@ func (o *storeOptions) list(scoped, asJSON bool) error {
 	if asJSON {
 		return printJSON(all)
 	}
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(demo.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "SERVER\tSTATUS\tVERSION\tRECEIVED\tEXPIRES\tSCOPE\tID")
 	for _, f := range all {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(f.Server, "?"), f.Status, cmp.Or(f.Version, "?"),
 			stamp(f.Received), stamp(f.Expires), cmp.Or(f.Scope, "?"), f.ID)
 	}
 	table.Flush()
-	fmt.Printf("%d sessions\n", len(all))
+	fmt.Fprintf(demo.Stdout, "%d sessions\n", len(all))
 	return nil
 }
 
@@ -161,8 +158,8 @@ func (o *storeOptions) show(id string, scoped, asJSON bool) error {
 		return printJSON(all)
 	}
 	for _, f := range all {
-		fmt.Printf("%s %s\n", f.ID, f.Status)
-		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(demo.Stdout, "%s %s\n", f.ID, f.Status)
+		table := tabwriter.NewWriter(demo.Stdout, 0, 0, 2, ' ', 0)
 		for _, row := range [][2]string{
 			{"server", f.Server}, {"endpoint", f.Endpoint}, {"scope", f.Scope}, {"version", f.Version},
 			{"cipher suite", f.Cipher}, {"full handshake", stamp(f.Full)}, {"received", stamp(f.Received)},
@@ -175,9 +172,11 @@ func (o *storeOptions) show(id string, scoped, asJSON bool) error {
 	return nil
 }
 
-// clear clears the store, or one scope of it.
+// clear clears the store, or one scope of it. Only the second needs the key,
+// without which nobody can tell whose a session is: who has lost it can still
+// throw everything away.
 func (o *storeOptions) clear(scoped bool) error {
-	if !scoped { // needs no key
+	if !scoped {
 		store, err := dirstore.Open(o.dir, dirstore.Options{})
 		if err != nil {
 			return err
@@ -192,8 +191,10 @@ func (o *storeOptions) clear(scoped bool) error {
 	return errors.Join(scope.Clear(context.Background()), sessions.Close())
 }
 
+// printJSON prints an object a line, as jq and grep want it, and so nothing of
+// an empty store.
 func printJSON(all []found) error {
-	out := json.NewEncoder(os.Stdout)
+	out := json.NewEncoder(demo.Stdout)
 	for _, f := range all {
 		if err := out.Encode(f); err != nil {
 			return err

@@ -11,13 +11,15 @@ import (
 	"github.com/tlsresume/tlsresume/ticket"
 )
 
-// storeOptions say where sessions outlive the program.
+// storeOptions say where sessions outlive the program. They are a demo.Keeper.
 type storeOptions struct {
-	dir     string
-	keyFile string
+	dir     string // empty: nowhere
+	keyFile string // empty: the program's own
 	scope   string
 }
 
+// defaultScope makes all runs one identity and trust unless they say otherwise.
+// What a run can differ in visibly, such as -insecure, is told apart within it.
 const defaultScope = "resumedemo"
 
 // Register adds the flags.
@@ -49,7 +51,8 @@ func (o *storeOptions) mustBeThere() error {
 	return nil
 }
 
-// open opens the directory, with the key it is used with.
+// open opens the directory, with the key it is used with. An empty scope would
+// be an anonymous one, whose sessions are not stored.
 func (o *storeOptions) open() (*dirstore.Store, *ticket.Keyring, error) {
 	if o.scope == "" {
 		return nil, nil, fmt.Errorf("%w: -scope must not be empty", demo.ErrUsage)
