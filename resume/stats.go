@@ -50,19 +50,28 @@ type Stats struct {
 	Bytes   int64 // their Info.Size added up
 }
 
-// String is one line, of what adds up and what it was for.
+// String is one line, of what adds up and what it was for. What was fetched and
+// stored is there only where there is a store.
 func (s Stats) String() string {
-	return fmt.Sprintf("captured %d = used %d + expired %d + evicted %d + removed %d + failed %d + kept %d; full %d, resumed %d",
-		s.Captured, s.Used, s.Expired, s.Evicted, s.Removed, s.Failed, s.Kept, s.Full, s.Resumed)
+	var fetched, stored string
+	if s.Fetched > 0 {
+		fetched = fmt.Sprintf(" + fetched %d", s.Fetched)
+	}
+	if s.Stored > 0 {
+		stored = fmt.Sprintf(" + stored %d", s.Stored)
+	}
+	return fmt.Sprintf("captured %d%s = used %d + expired %d + evicted %d + removed %d + failed %d + kept %d%s; full %d, resumed %d",
+		s.Captured, fetched, s.Used, s.Expired, s.Evicted, s.Removed, s.Failed, s.Kept, stored, s.Full, s.Resumed)
 }
 
 // LogValue is the same for log/slog, as a group.
 func (s Stats) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.Uint64("captured", s.Captured), slog.Uint64("used", s.Used),
+		slog.Uint64("captured", s.Captured), slog.Uint64("fetched", s.Fetched),
+		slog.Uint64("used", s.Used),
 		slog.Uint64("expired", s.Expired), slog.Uint64("evicted", s.Evicted),
 		slog.Uint64("removed", s.Removed), slog.Uint64("failed", s.Failed),
-		slog.Uint64("kept", s.Kept),
+		slog.Uint64("kept", s.Kept), slog.Uint64("stored", s.Stored),
 		slog.Uint64("full", s.Full), slog.Uint64("resumed", s.Resumed),
 	)
 }

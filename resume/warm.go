@@ -96,14 +96,22 @@ func (w *warming) have() int {
 // dial makes so many connections and returns how many sessions they brought.
 // After a failure none is begun: a server that is gone would cost the time it
 // takes to give up, once for each session that is missing. Those under way go
-// on, and what they bring counts.
+// on, and what they bring counts. A callback that panics in one of them does so
+// in the caller, when they have ended.
 func (w *warming) dial(connections int) (int, error) {
 	var group errgroup.Group
 	group.SetLimit(warmParallel)
 	var brought atomic.Int64
 	var failed atomic.Bool
+	var panicked atomic.Pointer[any]
 	for range connections {
 		group.Go(func() error {
+			defer func() {
+				if value := recover(); value != nil {
+					failed.Store(true)
+					panicked.Store(&value)
+				}
+			}()
 			if failed.Load() {
 				return nil
 			}
@@ -116,6 +124,9 @@ func (w *warming) dial(connections int) (int, error) {
 		})
 	}
 	err := group.Wait()
+	if value := panicked.Load(); value != nil {
+		panic(*value)
+	}
 	return int(brought.Load()), err
 }
 
