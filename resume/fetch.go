@@ -60,7 +60,11 @@ func (v *vault) fetch(ctx context.Context, key serverKey, seen *view, asked <-ch
 func (v *vault) share(key serverKey, seen *view) <-chan singleflight.Result {
 	return v.fetches.DoChan(v.sealed.place(key), func() (any, error) {
 		birth, ok := v.enter(key)
-		if !ok || !v.takes.allows(time.Now()) {
+		if !ok {
+			return 0, nil
+		}
+		defer v.fetching.Done()
+		if !v.takes.allows(time.Now()) {
 			return 0, nil
 		}
 		onTime := v.clock(key)

@@ -28,15 +28,18 @@ type vault struct {
 	sealed *SealedStore
 
 	fetches singleflight.Group // by place: one Take of a key at a time
-	near    near
-	takes   breaker
-	puts    breaker
+
+	fetching sync.WaitGroup // those under way; none is added once closing is set
+	near     near
+	takes    breaker
+	puts     breaker
 
 	mu      sync.Mutex         // guards the rest
 	more    *sync.Cond         // the queue has grown, or closed is set
 	queue   []job              // for the writer
 	flushes []*flushing        // that wait for it
 	running bool               // there is a writer
+	closing bool               // nothing is fetched any more
 	closed  bool               // no more jobs are taken
 	stopped chan struct{}      // closed when the writer has ended
 	writing serverKey          // what the writer has claimed sessions of
@@ -174,10 +177,14 @@ func (v *vault) shut(d *domain) (open func()) {
 	}
 }
 
-// enter is the birth of what a fetch will bring, unless the domain is shut.
+// enter is the birth of what a fetch will bring, unless the domain is shut. If
+// it may begin, fetching counts it until it is done.
 func (v *vault) enter(key serverKey) (birth uint64, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	ok = v.clearing[nil] == 0 && v.clearing[key.domain()] == 0
+	ok = !v.closing && v.clearing[nil] == 0 && v.clearing[key.domain()] == 0
+	if ok {
+		v.fetching.Add(1)
+	}
 	return v.core.epoch.Load(), ok
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"time"
 )
 
 // A job is one of three things for the writer to do. They are done in the order
@@ -171,7 +172,19 @@ func (v *vault) await(ctx context.Context, find func() []job) error {
 // the flush and the end is still written; after that enqueue takes nothing.
 // If ctx ends first, the writer goes on behind Close through the rest of its
 // queue, where it finds ended what it has not claimed by then.
+//
+// What a fetch under way brings belongs in the store again, so the flush waits
+// for it, but no longer than a handshake does.
 func (v *vault) close(ctx context.Context) error {
+	v.mu.Lock()
+	v.closing = true
+	v.mu.Unlock()
+	fetched := make(chan struct{})
+	go func() { defer close(fetched); v.fetching.Wait() }()
+	select {
+	case <-fetched:
+	case <-time.After(takeDeadline):
+	}
 	err := v.flush(ctx)
 	v.mu.Lock()
 	v.closed = true
