@@ -12,7 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A session that is not there is the usual thing before the first ticket, and
+// has an answer to everything.
 func TestNoSessionReadsUnknown(t *testing.T) {
+	p, c := newPeer(t), new(ClientCache)
+	some := p.bound(t, c.NewScope(), true).Get1Session()
+	defer some.Release()
+	require.True(t, some.Same(some))
 	for _, h := range []*Session{nil, new(Session)} {
 		require.Equal(t, Unknown, h.Status())
 		require.Empty(t, h.Reason())
@@ -20,6 +26,10 @@ func TestNoSessionReadsUnknown(t *testing.T) {
 		require.Zero(t, h.Info())
 		require.Nil(t, h.Retain())
 		require.False(t, h.Same(h))
+		require.False(t, h.Same(some))
+		require.False(t, some.Same(h))
+		require.False(t, c.Remove(h))
+		require.False(t, new(ServerCache).Remove(h))
 		require.Equal(t, "Session(none)", fmt.Sprintf("%v", h))
 		h.Release()
 	}

@@ -137,28 +137,6 @@ func TestNilReceiversCanBePrintedAndLogged(t *testing.T) {
 	}
 }
 
-// Every method of a nil Session has an answer, as a session that is not there
-// is the usual thing before the first ticket.
-func TestANilSessionAnswersEverything(t *testing.T) {
-	p, c := newPeer(t), new(ClientCache)
-	some := p.bound(t, c.NewScope(), true).Get1Session()
-	defer some.Release()
-	for _, none := range []*Session{nil, new(Session)} {
-		require.Equal(t, Unknown, none.Status())
-		require.Empty(t, none.Reason())
-		require.False(t, none.Resumable())
-		require.Nil(t, none.Retain())
-		require.Zero(t, none.Info())
-		require.False(t, none.Same(some))
-		require.False(t, some.Same(none))
-		require.False(t, none.Same(none), "no handle is the same as nil")
-		require.False(t, c.Remove(none))
-		require.False(t, new(ServerCache).Remove(none))
-		none.Release()
-	}
-	require.True(t, some.Same(some))
-}
-
 // A session without a ticket has no name to be called by, and one that cannot
 // be resumed says why in any log.
 func TestASessionsStringSaysHowItStands(t *testing.T) {

@@ -27,9 +27,8 @@ type vault struct {
 	core   *core
 	sealed *SealedStore
 
-	fetches singleflight.Group // by place: one Take of a key at a time
-
-	fetching sync.WaitGroup // those under way; none is added once closing is set
+	fetches  singleflight.Group // by place: one Take of a key at a time
+	fetching sync.WaitGroup     // those under way; none is added once closing is set
 	near     near
 	takes    breaker
 	puts     breaker

@@ -8,26 +8,48 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A ring is two servers, one of which can be away.
+type ring struct {
+	there, away *server
+	network     *proxy
+	client      *redis.Ring
+}
+
+func startRing(t *testing.T) *ring {
+	t.Helper()
+	r := &ring{there: startServer(t), away: startServer(t)}
+	r.network = startProxy(t, r.away.addr)
+	r.client = redis.NewRing(&redis.RingOptions{
+		Addrs:              map[string]string{"a": r.there.addr, "b": r.network.addr},
+		HeartbeatFrequency: 20 * time.Millisecond,
+	})
+	t.Cleanup(func() { r.client.Close() })
+	return r
+}
+
+func (r *ring) cut(t *testing.T) {
+	r.network.cut()
+	await(t, "the ring's notice of it", func() bool { return r.client.Len() == 1 })
+}
+
+func (r *ring) mend(t *testing.T) {
+	r.network.mend()
+	await(t, "its return", func() bool { return r.client.Len() == 2 })
+}
+
 // A ring goes on without the servers that do not answer, and passes over them
 // when it is asked for all. What they have comes back with them: it must not
 // pass for cleared.
 func TestClearOfARingFailsWhileAServerIsAway(t *testing.T) {
 	t.Parallel()
-	there, away := startServer(t), startServer(t)
-	network := startProxy(t, away.addr)
-	client := redis.NewRing(&redis.RingOptions{
-		Addrs:              map[string]string{"a": there.addr, "b": network.addr},
-		HeartbeatFrequency: 20 * time.Millisecond,
-	})
-	defer client.Close()
-	s := newStore(t, client, byDefault)
+	r := startRing(t)
+	s := newStore(t, r.client, byDefault)
 	for _, key := range []string{"k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8"} {
-		put(t, s, key, "x")
+		put(t, s, key, "x") // so many that each server has some
 	}
-	require.NotEmpty(t, names(t, away.client(t)))
+	require.NotEmpty(t, names(t, r.away.client(t)))
 
-	network.cut()
-	await(t, "the ring's notice of it", func() bool { return client.Len() == 1 })
+	r.cut(t)
 	require.ErrorContains(t, s.Clear(background), "1 of 2 servers")
 	var listed error
 	for _, err := range s.List(background) {
@@ -35,31 +57,22 @@ func TestClearOfARingFailsWhileAServerIsAway(t *testing.T) {
 	}
 	require.ErrorContains(t, listed, "1 of 2 servers")
 
-	network.mend()
-	await(t, "its return", func() bool { return client.Len() == 2 })
+	r.mend(t)
 	require.NoError(t, s.Clear(background))
-	require.Empty(t, names(t, away.client(t)))
+	require.Empty(t, names(t, r.away.client(t)))
 }
 
 // What was put while a server was away is where the ring does not look for it
 // any more when that server is back, and there when it goes again.
 func TestClearOfARingClearsWhatItsServersHave(t *testing.T) {
 	t.Parallel()
-	there, away := startServer(t), startServer(t)
-	network := startProxy(t, away.addr)
-	client := redis.NewRing(&redis.RingOptions{
-		Addrs:              map[string]string{"a": there.addr, "b": network.addr},
-		HeartbeatFrequency: 20 * time.Millisecond,
-	})
-	defer client.Close()
-	s := newStore(t, client, byDefault)
-	network.cut()
-	await(t, "the ring's notice of it", func() bool { return client.Len() == 1 })
+	r := startRing(t)
+	s := newStore(t, r.client, byDefault)
+	r.cut(t)
 	for _, key := range []string{"k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8"} {
 		put(t, s, key, "x")
 	}
-	network.mend()
-	await(t, "its return", func() bool { return client.Len() == 2 })
+	r.mend(t)
 	require.NoError(t, s.Clear(background))
-	require.Empty(t, names(t, there.client(t)))
+	require.Empty(t, names(t, r.there.client(t)))
 }
