@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"crypto/tls"
+	"math"
 	"net"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func TestAClosedCacheIsNotWarmed(t *testing.T) {
 // No more than none can be missing.
 func TestWarmToNothingDialsNobody(t *testing.T) {
 	d, h := warmer(t, new(resume.ClientCache), &tls.Config{ServerName: host})
-	for _, n := range []int{0, -1, -1 << 62} {
+	for _, n := range []int{0, -1, math.MinInt} {
 		have, err := d.Warm(t.Context(), "tcp", "127.0.0.1:1", n)
 		require.NoError(t, err, "nobody listens there")
 		require.Zero(t, have)
