@@ -180,48 +180,55 @@ func (s *session) setInfo(info *ticket.Info, o *origin, now time.Time) {
 		info.ALPN = o.facts.alpn
 	}
 	s.describe(info)
-	s.setEnd(o, info.Received, info.Expires, now)
+	s.setEnd(o, info.Received.Unix(), info.Expires.Unix(), now)
 }
 
 // setEnd works out when a session that is received now, and already described,
 // expires, and which limit that is. Received and expires are what it says
-// itself.
+// itself, in Unix seconds or noSecond.
 //
 // Times in the session are by the clock of its configuration, which need not
 // be ours, so each is taken as a distance from the receipt. crypto/tls counts
 // whole seconds, and so does the lifetime here, or it would refuse in the last
 // one what was taken for it.
-func (s *session) setEnd(o *origin, received, expires, now time.Time) {
+func (s *session) setEnd(o *origin, received, expires int64, now time.Time) {
 	s.received, s.monotonic = now.UnixNano(), monotonic(now)
 	// What the others can only shorten, and, with the chain, all there is if
 	// the session cannot be read.
-	life, maxChainAge := s.core().maxAge, s.maxChainAge()
+	core := s.core()
+	life, maxChainAge := core.maxAge, s.maxChainAge()
 	if s.reusable() {
 		life = min(life, maxSessionAge)
 	}
 	s.expires, s.over = s.received+int64(life), overMaxAge
 	// Known where the handshake was seen, or from a record; else by key.
 	if s.fullHandshake = o.facts.fullHandshake; s.fullHandshake == 0 {
-		s.fullHandshake = s.core().joinChain(o.key, maxChainAge, s.received)
+		s.fullHandshake = core.joinChain(o.key, maxChainAge, s.received)
 	}
 	s.limit(s.fullHandshake+int64(maxChainAge), overChainAge)
-	if received.IsZero() {
+	if received == noSecond {
 		return
 	}
 	// As late in its second as in ours.
 	second := s.received - int64(now.Nanosecond())
-	s.limitToTime(second, received, expires, overLifetime)
-	s.limitToTime(second, received, timeOfSecond(s.leafNotAfter), overLeaf)
-	s.limitToTime(second, received, o.clientNotAfter, overClientLeaf)
+	s.limitToSecond(second, received, expires, overLifetime)
+	s.limitToSecond(second, received, s.leafNotAfter, overLeaf)
+	s.limitToSecond(second, received, o.clientNotAfter.Unix(), overClientLeaf)
 }
 
-// limitToTime is limit for a time, unless that is not known, by the clock by
-// which the session was received when ours said second.
-func (s *session) limitToTime(second int64, received, end time.Time, v verdict) {
-	if !end.IsZero() {
-		const enough = maxTicketAge + time.Second // of a certificate it may be centuries
-		s.limit(second+int64(min(max(0, end.Sub(received)), enough)), v)
+// limitToSecond is limit for a Unix second, unless that is noSecond, by the
+// clock by which the session was received when ours said second, in Unix
+// nanoseconds.
+func (s *session) limitToSecond(second, received, end int64, v verdict) {
+	if end == noSecond {
+		return
 	}
+	var life uint64
+	if end > received {
+		const enough = uint64(maxTicketAge/time.Second) + 1 // a certificate may have centuries
+		life = min(uint64(end)-uint64(received), enough)
+	}
+	s.limit(second+int64(life)*int64(time.Second), v)
 }
 
 // limit ends the session at an instant, in Unix nanoseconds, unless it ends

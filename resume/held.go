@@ -51,7 +51,6 @@ func (c *Conn) pendingSession() *session {
 // the end its handles may read Freed.
 func (c *Conn) receive(s *session) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.last = s
 	switch {
 	case c.ended.Load() || !s.retain():
@@ -61,6 +60,7 @@ func (c *Conn) receive(s *session) {
 	default:
 		c.receiveAnother(s)
 	}
+	c.mu.Unlock()
 }
 
 // receiveAnother is receive for all but the first session. A server can send

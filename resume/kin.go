@@ -58,6 +58,6 @@ func (s *session) inherit(o *origin, ticketBytes []byte, state *tls.SessionState
 	if parent.words != nil || f.alpn != "" || o.serverName != nameOf(s.key.name) {
 		s.words = &words{serverName: o.serverName, alpn: f.alpn, certificates: parent.certificateCount()}
 	}
-	s.setEnd(o, received, expires, now)
+	s.setEnd(o, received.Unix(), expires.Unix(), now)
 	return true
 }

@@ -131,7 +131,7 @@ func copyState(cs *tls.ClientSessionState) (*tls.ClientSessionState, error) {
 // is used at once.
 func (c *core) use(key serverKey, v *view) (*tls.ClientSessionState, bool) {
 	var l lease
-	if missing, ok := c.take(&l, search{key: key, view: v, now: time.Now()}, false); !ok {
+	if missing, ok := c.take(&l, &search{key: key, view: v, now: time.Now()}, false); !ok {
 		c.event(Event{Kind: SessionMissing, Scope: key.domain().name, Server: key.name, Reason: missing})
 		return nil, false
 	}

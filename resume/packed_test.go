@@ -160,7 +160,7 @@ func TestSessionGivenBackRegainsItsPlace(t *testing.T) {
 	p, scope := newPeer(t), new(ClientCache).NewScope()
 	p.stock(t, scope, 2)
 	c, view := scope.domain.core, scope.domain.view(p.client)
-	q := search{key: serverKey{space: view.space, name: serverName}, view: view, now: time.Now()}
+	q := &search{key: serverKey{space: view.space, name: serverName}, view: view, now: time.Now()}
 	var newest, older lease
 	for _, l := range []*lease{&newest, &older} {
 		_, ok := c.take(l, q, true)

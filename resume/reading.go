@@ -74,10 +74,11 @@ func (r *reading) watchLocked() <-chan struct{} {
 // that is lent on after that is asked by nobody (docs/decisions/0017).
 func (r *reading) bar() bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.over, r.barred = true, true
 	r.notifyLocked() // WaitSession
-	return r.apps == 0 && r.own == forApp
+	quiet := r.apps == 0 && r.own == forApp
+	r.mu.Unlock()
+	return quiet
 }
 
 // notifyLocked wakes all who wait, to look again. Which change it was, it does
@@ -136,8 +137,8 @@ func (c *Conn) makeWay(b []byte) (n int) {
 // endRead is the end of an application Read that went to crypto/tls.
 func (r *reading) endRead() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.endLocked()
+	r.mu.Unlock()
 }
 
 // endLocked tells whoever waits for the connection to be free.
@@ -237,11 +238,11 @@ func (c *Conn) handsBack(within time.Duration) bool {
 func (c *Conn) arrived() {
 	r := &c.reading
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.own == forSession {
 		c.wire.pause.Store(true)
 	}
 	r.notifyLocked()
+	r.mu.Unlock()
 }
 
 // setReadDeadline is the application's. It waits while a read of our own is

@@ -37,7 +37,7 @@ type search struct {
 // If it succeeds, the lease has a reference: the pool's, of a session taken
 // out, or for TLS 1.2 one of its own beside that (see fit). The caller is to
 // give it back whatever becomes of the handshake.
-func (c *core) take(l *lease, q search, bound bool) (missing string, ok bool) {
+func (c *core) take(l *lease, q *search, bound bool) (missing string, ok bool) {
 	if c.closed.Load() {
 		return c.miss(closed.reason())
 	}

@@ -35,7 +35,8 @@ func (v *view) shim(serverName string) *shim {
 	h := &shim{config: v.config.Clone()}
 	h.config.ServerName = serverName
 	h.config.ClientSessionCache = h
-	h.config.VerifyConnection = h.verify
+	// Not h.verify itself: the wrapper that a method value is would copy cs.
+	h.config.VerifyConnection = func(cs tls.ConnectionState) error { return h.verify(&cs) }
 	if h.config.Time == nil {
 		h.config.Time = h.now
 	}
@@ -91,7 +92,7 @@ func (h *shim) Get(key string) (*tls.ClientSessionState, bool) {
 		return nil, false
 	}
 	if c.lease == nil { // else it is the one that Dialer.Session named
-		q := search{key: c.key(), view: c.view, endpoint: c.endpoint, fetched: c.fetched, now: h.now()}
+		q := &search{key: c.key(), view: c.view, endpoint: c.endpoint, fetched: c.fetched, now: h.now()}
 		if missing, ok := core.take(&c.room, q, true); !ok {
 			c.missed(missing)
 			return nil, false
@@ -146,10 +147,10 @@ func (h *shim) Put(_ string, cs *tls.ClientSessionState) {
 // that is forgotten when the handshake ends, before a TLS 1.3 session comes:
 // when the chain of resumptions began, which makes its bound exact (rule N11),
 // and what such a session inherits.
-func (h *shim) verify(cs tls.ConnectionState) error {
+func (h *shim) verify(cs *tls.ConnectionState) error {
 	c := h.conn.Load()
 	if callers := c.view.config.VerifyConnection; callers != nil {
-		if err := callers(cs); err != nil {
+		if err := callers(*cs); err != nil {
 			if !c.settled.Load() {
 				c.objected = true
 			}

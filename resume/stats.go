@@ -148,10 +148,10 @@ func (l *ledger) fetch(s *session) { l.begin(s, &l.fetched) }
 // begin enters a session into the books.
 func (l *ledger) begin(s *session, counter *uint64) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	*counter++
 	s.bucket = bucketKept
 	l.sessions[s.bucket]++
+	l.mu.Unlock()
 }
 
 // move notes that a session has a new verdict: whichever it has when it comes
@@ -166,17 +166,17 @@ func (l *ledger) move(s *session) {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.sessions[s.bucket]--
 	s.bucket = bucketOf(s.verdict.Load())
 	l.sessions[s.bucket]++
+	l.mu.Unlock()
 }
 
 // count is for what happens to no session in particular.
 func (l *ledger) count(counter *uint64) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	*counter++
+	l.mu.Unlock()
 }
 
 // handshake counts one that succeeded.

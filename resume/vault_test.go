@@ -139,7 +139,7 @@ func TestHandshakeDoesNotDrainTheStoreOfWhatItCannotUse(t *testing.T) {
 		conn.Close()
 		b.core().server(key).keepApart(time.Now())
 		for range 3 {
-			why, ok := b.core().take(new(lease), search{key: key, view: conn.view, endpoint: "elsewhere:443", now: time.Now()}, true)
+			why, ok := b.core().take(new(lease), &search{key: key, view: conn.view, endpoint: "elsewhere:443", now: time.Now()}, true)
 			require.False(t, ok)
 			require.Equal(t, "endpoint", why)
 		}

@@ -59,21 +59,27 @@ func (w *wire) NetConn() net.Conn { return w.Conn }
 // Only the first write is looked at: the hello after a HelloRetryRequest
 // repeats the ticket, which is one use. A ticket under Encrypted Client Hello
 // cannot be seen, and is taken for sent.
-func (w *wire) Write(b []byte) (int, error) {
+func (w *wire) Write(b []byte) (n int, err error) {
 	if w.sent.IsZero() {
-		w.sent = w.owner.shim.now()
-	}
-	l := w.watched
-	if l != nil {
-		w.watched, l.offered = nil, true // should the raw Write not return
-	}
-	n, err := w.Conn.Write(b)
-	if l != nil {
-		l.offered = n > 0 && (w.owner.view.ech || carriesTicket(b, l.ticket()))
+		n, err = w.writeFirst(b)
+	} else {
+		n, err = w.Conn.Write(b)
 	}
 	if err != nil {
 		w.ended(err, false)
 	}
+	return n, err
+}
+
+func (w *wire) writeFirst(b []byte) (int, error) {
+	w.sent = w.owner.shim.now()
+	l := w.watched
+	if l == nil {
+		return w.Conn.Write(b)
+	}
+	w.watched, l.offered = nil, true // should the raw Write not return
+	n, err := w.Conn.Write(b)
+	l.offered = n > 0 && (w.owner.view.ech || carriesTicket(b, l.ticket()))
 	return n, err
 }
 
