@@ -12,9 +12,10 @@ import (
 	"github.com/tlsresume/tlsresume/integration_test/benchmarks/clients"
 )
 
-// TestMain lets the test binary be the servers, as the program is.
+// TestMain lets the test binary be what the program starts of itself: the
+// servers, and a process that measures.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == serversCommandName {
+	if len(os.Args) > 1 && (os.Args[1] == serversCommandName || os.Args[1] == "cost") {
 		if err := run(os.Args[1:]); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
 			os.Exit(1)
@@ -91,6 +92,39 @@ func TestCostMeasuresEveryArm(t *testing.T) {
 		require.Positive(t, c.ClientUs)
 		require.Less(t, c.ClientUs, c.Us)
 		require.Positive(t, c.Allocs)
+		require.Empty(t, c.quartiles(), "of one process")
+	}
+}
+
+func TestCostMeasuresInSeveralProcesses(t *testing.T) {
+	m := bench(t, "cost", "-blocks", "1", "-handshakes", "2", "-processes", "3")
+	require.Len(t, m.costs, 2*len(costArms))
+	for _, c := range m.costs {
+		require.Positive(t, c.Low)
+		require.LessOrEqual(t, c.Low, c.Ratio)
+		require.GreaterOrEqual(t, c.High, c.Ratio)
+	}
+	require.Error(t, run([]string{"cost", "-processes", "2", "-cpuprofile", "x"}), "of which process?")
+	require.NoFileExists(t, "x")
+}
+
+// One process that met a slow phase says nothing.
+func TestTheMedianOfProcessesCounts(t *testing.T) {
+	process := func(again, bound float64) []costResult {
+		return []costResult{
+			{Exchange: "X25519", Arm: costStandard, Ratio: 1, Us: 100 * bound},
+			{Exchange: "X25519", Arm: costAgain, Ratio: again},
+			{Exchange: "X25519", Arm: costBound, Ratio: bound},
+			{Exchange: "default", Arm: costAgain, Ratio: 1.01},
+		}
+	}
+	got := medians([][]costResult{process(1.001, 1.01), process(0.98, 1.02), process(1.002, 1.5), process(1.001, 1.03), process(1, 1)})
+	require.Equal(t, 1.001, got[1].Ratio)
+	require.Equal(t, 1.02, got[2].Ratio)
+	require.Equal(t, "1.0100-1.0300", got[2].quartiles())
+	require.Equal(t, 102.0, got[0].Us)
+	for _, c := range got {
+		require.Equal(t, c.Exchange == "X25519", c.Valid, c.Exchange)
 	}
 }
 

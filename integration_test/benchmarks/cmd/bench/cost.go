@@ -19,8 +19,8 @@ import (
 
 // A costRun is what the flags of the command say.
 type costRun struct {
-	blocks, handshakes, attempts int
-	profiles                     profiles
+	blocks, handshakes, attempts, processes int
+	profiles                                profiles
 }
 
 // A costResult is what a resumed connection costs with one cache: everything
@@ -30,14 +30,16 @@ type costResult struct {
 	Exchange string  `json:"exchange"` // "default" or "X25519"
 	Arm      string  `json:"arm"`
 	Ratio    float64 `json:"ratio"`         // CPU time of the process, to the standard LRU's: median of the blocks
+	Low      float64 `json:"low"`           // of several processes, whose median Ratio then is: the quartiles
+	High     float64 `json:"high"`          //
 	Client   float64 `json:"client_ratio"`  // the same of the client's part
 	Elapsed  float64 `json:"elapsed_ratio"` // the same by the clock on the wall
 	Us       float64 `json:"cpu_us"`        // CPU time for a connection, median of the blocks
 	ClientUs float64 `json:"client_us"`     // the client's part of it
 	Allocs   float64 `json:"allocs"`        // for a connection, client and server
 	AA       float64 `json:"aa"`            // Ratio of the second standard arm, of this attempt
-	Attempts int     `json:"attempts"`
-	Valid    bool    `json:"valid"` // AA is near enough to 1
+	Attempts int     `json:"attempts"`      // in one process
+	Valid    bool    `json:"valid"`         // AA is near enough to 1
 }
 
 // maxAA is how far two arms that are the same may be apart.
@@ -89,11 +91,47 @@ func costCommand(flags *flag.FlagSet) func(*report.File) error {
 	flags.IntVar(&r.blocks, "blocks", 12, "of which the median is taken")
 	flags.IntVar(&r.handshakes, "handshakes", 100, "of each arm in a block")
 	flags.IntVar(&r.attempts, "attempts", 5, "to have two arms that are the same within 0.3 %")
+	flags.IntVar(&r.processes, "processes", 1, "whose median is taken, one after the other")
 	r.profiles.flags(flags)
 	return r.run
 }
 
-func (r *costRun) run(results *report.File) (err error) {
+// exchanges are the key exchanges that are measured.
+var exchanges = []string{"default", "X25519"}
+
+func (r *costRun) run(results *report.File) error {
+	measure := r.inThisProcess
+	if r.processes > 1 {
+		measure = r.inProcesses
+	}
+	all, err := measure()
+	if err != nil {
+		return err
+	}
+	fmt.Println("CPU of a resumed connection, client and server in one process on one processor, to the standard LRU.")
+	fmt.Printf("%-8s %-19s %8s %15s %8s %8s %8s %9s %7s\n", "exchange", "arm",
+		"x cpu", "quartiles", "x client", "x time", "cpu us", "client us", "allocs")
+	for _, c := range all {
+		fmt.Printf("%-8s %-19s %8.4f %15s %8.4f %8.4f %8.1f %9.1f %7.1f\n", c.Exchange, c.Arm,
+			c.Ratio, c.quartiles(), c.Client, c.Elapsed, c.Us, c.ClientUs, c.Allocs)
+		if err := results.Write(c); err != nil {
+			return err
+		}
+	}
+	fmt.Println()
+	printVerdicts(os.Stdout, costVerdicts(all))
+	return nil
+}
+
+// quartiles is what lies between them, of several processes.
+func (c *costResult) quartiles() string {
+	if c.High == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.4f-%.4f", c.Low, c.High)
+}
+
+func (r *costRun) inThisProcess() (all []costResult, err error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	// The ballast stands for the heap of a program: without one, much of what
 	// is measured is the collector.
@@ -101,31 +139,17 @@ func (r *costRun) run(results *report.File) (err error) {
 	defer runtime.KeepAlive(ballast)
 	stop, err := r.profiles.start()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = stop(err) }()
-
-	fmt.Println("CPU of a resumed connection, client and server in one process on one processor, to the standard LRU.")
-	fmt.Printf("%-8s %-19s %8s %8s %8s %8s %9s %7s\n", "exchange", "arm",
-		"x cpu", "x client", "x time", "cpu us", "client us", "allocs")
-	var all []costResult
-	for _, exchange := range []string{"default", "X25519"} {
+	for _, exchange := range exchanges {
 		got, err := r.exchange(exchange)
 		if err != nil {
-			return err
-		}
-		for _, c := range got {
-			fmt.Printf("%-8s %-19s %8.4f %8.4f %8.4f %8.1f %9.1f %7.1f\n", c.Exchange, c.Arm,
-				c.Ratio, c.Client, c.Elapsed, c.Us, c.ClientUs, c.Allocs)
-			if err := results.Write(c); err != nil {
-				return err
-			}
+			return nil, err
 		}
 		all = append(all, got...)
 	}
-	fmt.Println()
-	printVerdicts(os.Stdout, costVerdicts(all))
-	return nil
+	return all, nil
 }
 
 // exchange measures with one key exchange until the A/A arm agrees, and
@@ -262,16 +286,29 @@ func costResults(exchange string, arms []*costArm, attempt int) (results []costR
 			Allocs:   a.allocs,
 		})
 	}
+	judgeAA(pointers(results))
+	return results
+}
+
+// judgeAA notes with all results of a key exchange how far the two arms are
+// apart that are the same.
+func judgeAA(results []*costResult) {
 	var aa float64
 	for _, c := range results {
 		if c.Arm == costAgain {
 			aa = c.Ratio
 		}
 	}
-	for i := range results {
-		results[i].AA, results[i].Valid = aa, math.Abs(aa-1) <= maxAA
+	for _, c := range results {
+		c.AA, c.Valid = aa, math.Abs(aa-1) <= maxAA
 	}
-	return results
+}
+
+func pointers(results []costResult) (all []*costResult) {
+	for i := range results {
+		all = append(all, &results[i])
+	}
+	return all
 }
 
 // medianRatio is the median of what each block of one arm took of the same

@@ -164,13 +164,13 @@ func latencyTable(results []handshakeResult) string {
 }
 
 func costTable(results []costResult) string {
-	t := newTable(2, "key exchange", "arm", "CPU, ratio", "client's part, ratio", "CPU, us", "client's part, us", "allocations", "A/A within 0.3 %")
+	t := newTable(2, "key exchange", "arm", "CPU, ratio", "quartiles", "client's part, ratio", "CPU, us", "client's part, us", "allocations", "A/A within 0.3 %")
 	for _, c := range results {
 		valid := "yes"
 		if !c.Valid {
 			valid = fmt.Sprintf("**no**: %.4f", c.AA)
 		}
-		t.row(c.Exchange, c.Arm, fmt.Sprintf("%.4f", c.Ratio), fmt.Sprintf("%.4f", c.Client), fmt.Sprintf("%.1f", c.Us),
+		t.row(c.Exchange, c.Arm, fmt.Sprintf("%.4f", c.Ratio), c.quartiles(), fmt.Sprintf("%.4f", c.Client), fmt.Sprintf("%.1f", c.Us),
 			fmt.Sprintf("%.1f", c.ClientUs), fmt.Sprintf("%.0f", c.Allocs), valid)
 	}
 	return t.String()
