@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -83,17 +85,52 @@ func TestWarmServerResumesAWholeBurst(t *testing.T) {
 	require.Equal(t, 2*n+3, s.Identities.Counts().Connections)
 }
 
-// A server that sends several tickets needs fewer connections.
+// A server that sends several tickets needs fewer connections. How many a
+// connection brings is for the server's machine to say, which may be too busy
+// to send them in one go.
 func TestWarmMakesNoMoreConnectionsThanItNeeds(t *testing.T) {
-	server := newOpenSSL(t, "-num_tickets", "4")
+	const n, each = 10, 4
+	server := newOpenSSL(t, "-num_tickets", strconv.Itoa(each))
 	proxy := server.proxy(t, 1)
-	d, _ := warmer(t, new(resume.ClientCache), server.client)
-	have, err := d.Warm(t.Context(), "tcp", proxy.Addr, 10)
+	d, h := warmer(t, new(resume.ClientCache), server.client)
+	have, err := d.Warm(t.Context(), "tcp", proxy.Addr, n)
 	require.NoError(t, err)
-	require.Equal(t, 12, have)
-	require.Equal(t, tlstest.Counts{Connections: 3}, proxy.Identities.Counts())
-	require.Equal(t, 12, burst(t, d, proxy.Addr, 12))
+	require.GreaterOrEqual(t, have, n)
+	require.Equal(t, h.count(resume.TicketCaptured), have)
+	if made := proxy.Identities.Counts().Connections; have == each*made { // it was not
+		require.Equal(t, 3, made)
+	} else {
+		require.LessOrEqual(t, made, n)
+	}
+	require.Equal(t, have, burst(t, d, proxy.Addr, have))
 	requireNoReuse(t, proxy.Identities)
+}
+
+// The first connection is an example, and may be a bad one.
+func TestWarmStopsWhenThereAreEnough(t *testing.T) {
+	const n, parallel = 60, 8
+	few, many := newOpenSSL(t, "-num_tickets", "1"), newOpenSSL(t, "-num_tickets", "4")
+	proxy := few.proxy(t, 1)
+	captured, late := 0, 0
+	var mu sync.Mutex
+	c := &resume.ClientCache{Observe: func(e resume.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e.Kind {
+		case resume.TicketCaptured:
+			captured++
+			proxy.Retarget(many.Addr)
+		case resume.HandshakeDone:
+			if captured >= n {
+				late++
+			}
+		}
+	}}
+	d := &resume.Dialer{Scope: c.NewScope(), Config: &tls.Config{InsecureSkipVerify: true, ServerName: host}}
+	have, err := d.Warm(t.Context(), "tcp", proxy.Addr, n)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, have, n)
+	require.Less(t, late, parallel, "of %d connections", proxy.Identities.Counts().Connections)
 }
 
 func TestWarmStopsEarly(t *testing.T) {

@@ -120,9 +120,9 @@ func (c *ServerCache) TLSConfig(base *tls.Config) *tls.Config { return c.core().
 
 // NewListener is the counterpart of tls.NewListener: it accepts connections
 // from inner and makes them TLS servers with config, which is treated as the
-// base of TLSConfig is, or is its result. Accept returns a *tls.Conn, whose
-// NetConn is a wrapper around what inner gave, with a NetConn method of its
-// own that returns it.
+// base of TLSConfig is, or is its result; a clone of that result wraps sessions
+// itself, and panics. Accept returns a *tls.Conn, whose NetConn is a wrapper
+// around what inner gave, with a NetConn method of its own that returns it.
 func (c *ServerCache) NewListener(inner net.Listener, config *tls.Config) net.Listener {
 	core := c.core()
 	return &serverListener{Listener: inner, core: core, view: core.view(config)}

@@ -72,7 +72,7 @@ func (w *warming) run() (have int, err error) {
 			break
 		}
 		var brought int
-		brought, err = w.dial(round)
+		brought, err = w.dial(round, w.n-have)
 		dials, w.gained = dials+round, w.gained+brought
 		was := have
 		if have = w.have(); have <= was {
@@ -94,11 +94,12 @@ func (w *warming) have() int {
 }
 
 // dial makes so many connections and returns how many sessions they brought.
-// After a failure none is begun: a server that is gone would cost the time it
-// takes to give up, once for each session that is missing. Those under way go
-// on, and what they bring counts. A callback that panics in one of them does so
-// in the caller, when they have ended.
-func (w *warming) dial(connections int) (int, error) {
+// None is begun any more once they have brought enough, which they may if the
+// first was a bad example. Nor is any after a failure: a server that is gone
+// would cost the time it takes to give up, once for each session that is
+// missing. Those under way go on, and what they bring counts. A callback that
+// panics in one of them does so in the caller, when they have ended.
+func (w *warming) dial(connections, enough int) (int, error) {
 	var group errgroup.Group
 	group.SetLimit(warmParallel)
 	var brought atomic.Int64
@@ -112,7 +113,7 @@ func (w *warming) dial(connections int) (int, error) {
 					panicked.Store(&value)
 				}
 			}()
-			if failed.Load() {
+			if failed.Load() || int(brought.Load()) >= enough {
 				return nil
 			}
 			n, err := w.dialer.fetchSessions(w.ctx, w.network, w.addr)
