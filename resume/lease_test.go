@@ -1,8 +1,10 @@
 package resume
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,4 +170,65 @@ func TestEveryUseOfAnImpossibleCachePanics(t *testing.T) {
 	require.PanicsWithValue(t, "resume: the first use of this ClientCache panicked", func() { client.Stats() })
 	require.Panics(t, func() { server.Stats() })
 	require.PanicsWithValue(t, "resume: the first use of this ServerCache panicked", func() { server.Stats() })
+}
+
+// The session may be gone by the time that the network has connected. Then
+// there is no connection, rather than one that another session resumed.
+func TestDialWithASessionThatEndsMeanwhile(t *testing.T) {
+	c := new(ClientCache)
+	d, addr := listening(t, c)
+	have, err := d.Warm(t.Context(), "tcp", addr, 2) // another one is there
+	require.NoError(t, err)
+	require.Equal(t, 2, have)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	session := d.Scope.Get1Session(net.JoinHostPort(serverName, port))
+	defer session.Release()
+	d.Session = session
+	var raw syscall.RawConn
+	d.NetDialer = &net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+		raw = rc
+		require.True(t, c.Remove(session))
+		return nil
+	}}
+	_, err = d.Dial("tcp", addr)
+	require.ErrorIs(t, err, ErrNotResumable)
+	require.ErrorContains(t, err, "Removed")
+	require.Equal(t, 1, c.Stats().Pooled, "the other")
+	require.ErrorIs(t, raw.Control(func(uintptr) {}), net.ErrClosed)
+}
+
+// A store that ends a dial: its caller gives up while it answers.
+type givenUp struct {
+	*shelf
+	giveUp func()
+}
+
+func (s givenUp) Delete(ctx context.Context, key, id string) (bool, error) {
+	s.giveUp()
+	return s.shelf.Delete(ctx, key, id)
+}
+
+// A session that was claimed for a handshake that is not made is given back.
+func TestDialWithASessionGivesItBackWhenTheCallerGivesUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	f := newFleet()
+	var session *Session
+	c := &ClientCache{Store: Seal(givenUp{f.shelf, cancel}, f.keys), NewSession: func(h *Session) { session = h.Retain() }}
+	defer c.Close()
+	d, addr := listening(t, c)
+	d.Scope = c.Scope("tenant")
+	_, err := d.Warm(t.Context(), "tcp", addr, 1)
+	require.NoError(t, err)
+	defer session.Release()
+	flush(t, c)
+	require.Equal(t, 1, f.shelf.size())
+	d.Session = session
+	_, err = d.DialContext(ctx, "tcp", addr)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, Resumable, session.Status())
+	conn, err := d.Dial("tcp", addr)
+	require.NoError(t, err)
+	require.True(t, conn.ConnectionState().DidResume)
+	require.NoError(t, conn.Close())
 }
