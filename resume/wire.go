@@ -52,13 +52,7 @@ const (
 // NetConn returns what the caller, or the Dialer, connected with.
 func (w *wire) NetConn() net.Conn { return w.Conn }
 
-// Write notes whether the ticket was sent. What the raw connection did not
-// take a byte of was not sent; of what it took a part of, the peer may have got
-// the ticket, or who listens on the way.
-//
-// Only the first write is looked at: the hello after a HelloRetryRequest
-// repeats the ticket, which is one use. A ticket under Encrypted Client Hello
-// cannot be seen, and is taken for sent.
+// Write looks at what the first write sends, and at how any of them fails.
 func (w *wire) Write(b []byte) (n int, err error) {
 	if w.sent.IsZero() {
 		n, err = w.writeFirst(b)
@@ -71,6 +65,13 @@ func (w *wire) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
+// writeFirst notes whether the ticket was sent. What the raw connection did not
+// take a byte of was not sent; of what it took a part of, the peer may have got
+// the ticket, or who listens on the way.
+//
+// Later writes are not looked at: the hello after a HelloRetryRequest repeats
+// the ticket, which is one use. A ticket under Encrypted Client Hello cannot be
+// seen, and is taken for sent.
 func (w *wire) writeFirst(b []byte) (int, error) {
 	w.sent = w.owner.shim.now()
 	l := w.watched
