@@ -1,11 +1,15 @@
 package resume
 
 import (
+	"crypto/tls"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tlsresume/tlsresume/internal/tlstest"
 )
 
 // Of handshakes that cannot be told apart the oldest descent is dealt out first,
@@ -42,4 +46,40 @@ func TestOpenChainsAreBounded(t *testing.T) {
 	}
 	last := 3*maxOpenChains - 1
 	require.Equal(t, last+1, c.end(chainKey{name: fmt.Sprint(last)}, later).resumptions, "the newest stay")
+}
+
+// A chain is bounded whoever presents a certificate, and wherever the session
+// was meanwhile.
+func TestAChainWithAClientCertificateIsBounded(t *testing.T) {
+	for _, way := range serverWays {
+		for name, make := range map[string]func() *ServerCache{
+			"memory": func() *ServerCache { return new(ServerCache) },
+			"store":  func() *ServerCache { return &ServerCache{Store: Seal(newShelf(), newFleet().keys), Scope: "one"} },
+			"sealed": func() *ServerCache { return &ServerCache{Keyring: newFleet().keys, Scope: "one"} },
+		} {
+			t.Run(way.name+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ca := tlstest.Must(tlstest.NewCAValid("clients", time.Now().Add(-time.Hour), time.Now().Add(100*day)))
+					leaf := tlstest.Must(ca.Issue(tlstest.Leaf{
+						Names: []string{"someone"}, Client: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(99 * day),
+					}))
+					h := newHouse(t, make(), way, endless, func(server, client *tls.Config) {
+						server.ClientAuth = tls.RequireAnyClientCert
+						client.Certificates = []tls.Certificate{leaf}
+					})
+					_, at := h.call(nil)
+					resumptions := 0
+					for resumptions < 20 {
+						time.Sleep(23 * time.Hour)
+						var resumed bool
+						if resumed, at = h.call(at); !resumed {
+							break
+						}
+						resumptions++
+					}
+					require.Equal(t, 7, resumptions, "of a chain of 7 days")
+				})
+			})
+		}
+	}
 }

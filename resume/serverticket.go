@@ -147,7 +147,10 @@ func (s *session) unresumable(now time.Time) verdict {
 // describe adds what the connection says.
 func describe(info *ticket.Info, cs *tls.ConnectionState, l *serverLink) {
 	info.ServerName, info.ALPN = cs.ServerName, cs.NegotiatedProtocol
-	info.Endpoint, info.ClientLeaf = l.endpoint(), clientLeaf(cs)
+	info.Endpoint = l.endpoint()
+	if info.ClientLeaf == "" { // as it is unless the session says it
+		info.ClientLeaf = clientLeaf(cs)
+	}
 }
 
 // clientLeaf names the client's certificate. Its hash is as good to look for in

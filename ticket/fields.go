@@ -104,6 +104,7 @@ func (m *fieldMap) readCertificates(i *Info, v reflect.Value) (size int, ok bool
 		if i.LeafNotAfter, err = leafEnds.notAfter(m.der(list.Index(0)), m.rawField(list.Index(0)).Pointer()); err != nil {
 			return 0, false
 		}
+		i.nameClient(m.der(list.Index(0)))
 		extensions := m.extensionsSize(v)
 		size += extensions
 		ok = extensions < 1<<16

@@ -1,9 +1,11 @@
 package ticket
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -149,8 +151,17 @@ func (i *Info) readCertificates(list []byte) error {
 		if i.LeafNotAfter, err = notAfter(der); err != nil {
 			return err
 		}
+		i.nameClient(der)
 	}
 	return nil
+}
+
+// nameClient fills in ClientLeaf: the peer of a server is a client.
+func (i *Info) nameClient(leaf []byte) {
+	if !i.Client {
+		sum := sha256.Sum256(leaf)
+		i.ClientLeaf = hex.EncodeToString(sum[:])
+	}
 }
 
 // notAfter is the end of a certificate's validity (RFC 5280, Section 4.1.2.5).

@@ -180,6 +180,10 @@ func mirror(t testing.TB, ticket []byte, state *tls.SessionState) Info {
 		leaf, err := x509.ParseCertificate(der)
 		require.NoError(t, err)
 		info.LeafNotAfter = leaf.NotAfter
+		if !info.Client {
+			sum := sha256.Sum256(der)
+			info.ClientLeaf = hex.EncodeToString(sum[:])
+		}
 	}
 	return info
 }
