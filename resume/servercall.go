@@ -3,6 +3,7 @@ package resume
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
@@ -15,9 +16,12 @@ import (
 // The time for a free slot counts as the store's. A store that takes no notice
 // of its context fills the slots, and then costs each handshake the wait, until
 // the pause. Any answer in time, an error as well, ends a row of slow ones:
-// this is about time, and a store that fails fast keeps nobody waiting.
+// this is about time, and a store that fails fast keeps nobody waiting. Takes
+// and puts have a row each, since most handshakes make one of either: a store
+// that is quick to take something in, and waits for its replicas to give it
+// out, would never be left alone.
 func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Context) ([]cache.Entry, error)) ([]cache.Entry, error) {
-	began := time.Now()
+	began, late := time.Now(), s.row(verb)
 	patience := l.patience()
 	// Not asked at all: no event, since the one that was too slow had one.
 	if patience <= 0 || began.UnixNano() < s.paused.Load() {
@@ -28,7 +32,7 @@ func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Cont
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, s.slow(l, name, began, ctx.Err())
+		return nil, s.slow(l, name, late, began, ctx.Err())
 	}
 	type answer struct {
 		entries []cache.Entry
@@ -42,26 +46,34 @@ func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Cont
 	}()
 	select {
 	case a := <-answered:
-		s.late.Store(0)
+		late.Store(0)
 		l.wait(time.Since(began))
 		if a.err != nil && !errors.Is(a.err, cache.ErrMiss) {
 			s.failed(name, verb, a.err)
 		}
 		return a.entries, a.err
 	case <-ctx.Done():
-		return nil, s.slow(l, name, began, ctx.Err())
+		return nil, s.slow(l, name, late, began, ctx.Err())
 	}
 }
 
 // errStorePaused is told to nobody: that the store was slow has been.
 var errStorePaused = errors.New("resume: the store was too slow just now")
 
+// row counts the calls of a verb that were too slow.
+func (s *serverStore) row(verb string) *atomic.Int32 {
+	if verb == "take" {
+		return &s.lateTakes
+	}
+	return &s.latePuts
+}
+
 // slow notes a call that was not waited for to its end.
-func (s *serverStore) slow(l *serverLink, name string, began time.Time, err error) error {
+func (s *serverStore) slow(l *serverLink, name string, late *atomic.Int32, began time.Time, err error) error {
 	now := time.Now()
 	l.wait(now.Sub(began))
 	// Several in a row: a single slow call is the network's, or this machine's.
-	if s.late.Add(1) >= maxLateCalls {
+	if late.Add(1) >= maxLateCalls {
 		s.paused.Store(now.Add(storePause).UnixNano())
 	}
 	s.failed(name, "slow", err)

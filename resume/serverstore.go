@@ -33,9 +33,10 @@ type serverStore struct {
 
 	// A call that nobody waits for goes on (servercall.go), so that a store
 	// that hangs would gather one goroutine for each handshake.
-	slots  chan struct{} // bounds the calls that run
-	late   atomic.Int32  // calls in a row that were too slow
-	paused atomic.Int64  // until when nobody waits for the store, in Unix nanoseconds
+	slots chan struct{} // bounds the calls that run
+
+	lateTakes, latePuts atomic.Int32 // calls in a row that were too slow
+	paused              atomic.Int64 // until when nobody waits for the store, in Unix nanoseconds
 }
 
 // newServerStore is nil for none: sessions are then in memory.

@@ -269,6 +269,35 @@ func TestNobodyWaitsForAStoreThatWasJustTooSlow(t *testing.T) {
 	})
 }
 
+// A quick Put does not make up for a slow Take, as most handshakes make both.
+// While nobody waits, sessions stay in memory, and resume there.
+func TestNobodyWaitsForAStoreThatIsTooSlowToTakeFrom(t *testing.T) {
+	inBothWays(t, func(t *testing.T, way serverWay) {
+		r := newRow(t, 1, way)
+		h := r.servers[0]
+		var stored []*tls.ClientSessionState
+		for range maxLateCalls {
+			stored = append(stored, second(h.call(nil)))
+		}
+		r.shelf.slow("take", 10*time.Second)
+		for _, at := range stored {
+			began := time.Now()
+			resumed, _ := h.call(at)
+			require.False(t, resumed)
+			require.NotZero(t, time.Since(began))
+		}
+		began := time.Now()
+		_, at := h.call(nil)
+		for range 20 {
+			var resumed bool
+			resumed, at = h.call(at)
+			require.True(t, resumed)
+		}
+		require.Zero(t, time.Since(began))
+		time.Sleep(time.Minute)
+	})
+}
+
 func TestAHandshakeThatIsNotKnownWaitsNoLongerEither(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRow(t, 1, serverWays[0])
