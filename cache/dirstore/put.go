@@ -118,15 +118,12 @@ func (s *Store) plan(entries []cache.Entry, now time.Time) (fresh []cache.Entry,
 
 // makeFolder makes the key's directory, and the store's if somebody has removed
 // it since Open, as cleaners of caches do. That nobody has put another in its
-// place is checked again.
+// place is checked again, which costs one Lstat.
 func (s *Store) makeFolder(f *folder) error {
-	err := s.mkdir(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = s.prepare(); err == nil {
-			err = s.mkdir(f.path)
-		}
+	if err := s.prepare(); err != nil {
+		return err
 	}
-	return err
+	return s.mkdir(f.path)
 }
 
 // writeAll writes entries as the newest of the folder. Their sequence is the

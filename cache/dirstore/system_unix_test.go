@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tlsresume/tlsresume/cache"
 	"github.com/tlsresume/tlsresume/cache/dirstore"
 )
 
@@ -121,6 +122,35 @@ func TestSymbolicLinkInPlaceOfAKeyIsNotFollowed(t *testing.T) {
 	require.NoFileExists(t, l)
 	_, err := os.Lstat(k)
 	require.NoError(t, err)
+}
+
+// What takes the place of the store's directory while it is in use is looked at
+// as Open does, before a key's directory is made in it.
+func TestPutMakesNothingWhereOthersControl(t *testing.T) {
+	for name, replace := range map[string]func(t *testing.T, dir string) string{
+		"can be written by others": func(t *testing.T, dir string) string {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			require.NoError(t, os.Chmod(dir, 0o777))
+			return dir
+		},
+		"is a symbolic link": func(t *testing.T, dir string) string {
+			other := t.TempDir()
+			require.NoError(t, os.Symlink(other, dir))
+			return other
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "store")
+			s := open(t, dir, dirstore.Options{})
+			put(t, s, "k", "a")
+			require.NoError(t, os.RemoveAll(dir))
+			now := replace(t, dir)
+			err := s.Put(background, "k", entry("b"))
+			require.ErrorContains(t, err, name)
+			require.ErrorIs(t, err, cache.ErrNotStored)
+			require.Empty(t, files(t, now))
+		})
+	}
 }
 
 // The umask is the process's, so another one sets it.
