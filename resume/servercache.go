@@ -103,9 +103,14 @@ func (c *ServerCache) core() *serverCore {
 
 // TLSConfig returns a clone of base whose tickets are made and read by the
 // cache, for a server that wants a configuration, such as http.Server or a
-// QUIC listener. It may be cloned and changed like any other. Its handshakes
-// are counted. A nil base stands for the zero configuration, and what
-// TLSConfig of the same cache made is returned as it is.
+// QUIC listener. It may be cloned and changed like any other, but for what it
+// asks of clients. Its handshakes are counted. A nil base stands for the zero
+// configuration, and what TLSConfig of the same cache made is returned as it is.
+//
+// ClientAuth and VerifyPeerCertificate must be set in base: the cache does not
+// see what is changed later, and takes all clones for one configuration. A
+// session that a clone made which asks less resumes under one that asks more,
+// and crypto/tls does not call VerifyPeerCertificate then.
 //
 // A base with a WrapSession or UnwrapSession panics: one of two layers would
 // be passed over in silence. Configurations that base's GetConfigForClient
