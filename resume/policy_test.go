@@ -168,6 +168,24 @@ func TestScopesAndConfigurationsAreApart(t *testing.T) {
 	require.True(t, p.bound(t, c.Scope("a"), true).ConnectionState().DidResume)
 }
 
+// TLSConfig clones its base, so that its owner may change it and give it again.
+func TestABaseThatHasChangedIsAnotherConfiguration(t *testing.T) {
+	ca := tlstest.Must(tlstest.NewCA("clients"))
+	p, scope := newPeer(t, func(server, _ *tls.Config) {
+		server.ClientAuth = tls.RequireAnyClientCert
+	}), new(ClientCache).NewScope()
+	var configs []*tls.Config
+	for _, name := range []string{"alice", "bob"} {
+		p.client.Certificates = []tls.Certificate{tlstest.Must(ca.Issue(tlstest.Leaf{Client: true, Names: []string{name}}))}
+		configs = append(configs, scope.TLSConfig(p.client))
+	}
+	require.False(t, p.plain(t, configs[0]).DidResume)
+	require.False(t, p.plain(t, configs[1]).DidResume, "bob came as alice")
+	for _, config := range configs {
+		require.True(t, p.plain(t, config).DidResume)
+	}
+}
+
 func TestScopesLeaveNothingBehind(t *testing.T) {
 	c := new(ClientCache)
 	for i := range 1000 {

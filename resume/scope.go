@@ -79,13 +79,18 @@ func (s *Scope) Get1Session(serverKey string) *Session {
 // TLSConfig returns a clone of base whose ClientSessionCache is a *Scope that
 // knows the configuration, and whose VerifyConnection, after base's own,
 // counts handshakes. A cache that base has is replaced in the clone; base is
-// not changed; nil stands for the zero configuration.
+// not changed, and may be changed afterwards for another call; nil stands for
+// the zero configuration.
 func (s *Scope) TLSConfig(base *tls.Config) *tls.Config {
 	config := new(tls.Config)
 	if base != nil {
 		config = base.Clone()
 	}
 	c := s.domain.core
+	// Of the clone, and not remembered by the address of base, which its owner
+	// may change and give again: for another client's certificate, say (rule
+	// N25). Before it gets a hook of ours.
+	view := newView(s.domain, config)
 	if !c.counts(config) {
 		verify := config.VerifyConnection
 		config.VerifyConnection = func(cs tls.ConnectionState) error {
@@ -99,7 +104,7 @@ func (s *Scope) TLSConfig(base *tls.Config) *tls.Config {
 			return nil
 		}
 	}
-	config.ClientSessionCache = &Scope{domain: s.domain, view: s.domain.view(base), single: true}
+	config.ClientSessionCache = &Scope{domain: s.domain, view: view, single: true}
 	return config
 }
 
