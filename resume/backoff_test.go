@@ -182,6 +182,29 @@ func TestTLS12SessionThatBreaksAHandshakeIsDropped(t *testing.T) {
 	require.Nil(t, scope.Get0Session(serverName))
 }
 
+// Our own Close breaks a handshake off, and says nothing against the server,
+// whatever the raw connection calls it.
+func TestHandshakeThatWeCloseIsNotHeldAgainstTheServer(t *testing.T) {
+	p, c := newPeer(t, tls12), new(ClientCache)
+	scope := c.NewScope()
+	session := p.bound(t, scope, true).Get1Session()
+	defer session.Release()
+	for _, end := range []func(*Conn, net.Conn){
+		func(conn *Conn, _ net.Conn) { conn.Close() },
+		func(_ *Conn, raw net.Conn) { raw.Close() },
+	} {
+		raw, silent := net.Pipe() // io.ErrClosedPipe, unlike tlstest's
+		conn := scope.NewConn(raw, p.client)
+		done := make(chan error)
+		go func() { done <- conn.Handshake() }()
+		silent.Read(make([]byte, 16<<10)) // the session is offered
+		end(conn, raw)
+		require.Error(t, <-done)
+		require.Equal(t, Resumable, session.Status(), session.Reason())
+		silent.Close()
+	}
+}
+
 func TestDeadRawConnectionCostsNoTicketAndNoTrust(t *testing.T) {
 	p, c := newPeer(t), new(ClientCache)
 	scope := c.NewScope()

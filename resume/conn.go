@@ -323,7 +323,7 @@ func (c *Conn) tellHandshake(l *lease) {
 // last.
 func (c *Conn) settleLease(l *lease, err error) {
 	core := c.domain.core
-	broke := !c.objected && serversFault(err)
+	broke := !c.objected && !c.wire.closedHere() && serversFault(err)
 	defer l.letGo()
 	defer core.settle(l, broke) // also when a callback panics
 	if l.offered {

@@ -201,6 +201,13 @@ func (w *wire) Close() error {
 	return err
 }
 
+// closedHere reports whether our side has closed the raw connection, whoever
+// did it. The error alone does not tell: one that is not a socket may call its
+// own end io.ErrClosedPipe (net.Pipe), or io.EOF (the channel of an SSH client).
+func (w *wire) closedHere() bool {
+	return w.closed.Load() || w.ends.Load()&endClosed != 0
+}
+
 // isTemporary reports whether crypto/tls takes an error of the raw connection
 // for one that passes: it looks no further than the error itself.
 func isTemporary(err error) bool {
