@@ -121,3 +121,34 @@ func TestRenegotiationLeavesTheFactsOfTheHandshakeAlone(t *testing.T) {
 	require.Equal(t, 2, asked)
 	require.Equal(t, before, conn.facts)
 }
+
+// Observe gets the Conn of DialTLSContext, too, and may wait for its session.
+// What comes in is read by who has the tls.Conn, under the deadline he has set.
+func TestWaitSessionReadsNothingFromWhoHasTheTLSConn(t *testing.T) {
+	ca := tlstest.Must(tlstest.NewCA("root"))
+	server := tlstest.Must(tlstest.NewServer(tlstest.Options{Config: &tls.Config{
+		SessionTicketsDisabled: true, // it goes on waiting
+		Certificates:           []tls.Certificate{tlstest.Must(ca.Issue(tlstest.Leaf{Names: []string{serverName}}))},
+	}}))
+	defer server.Close()
+	observed := make(chan *Conn, 1)
+	c := &ClientCache{Observe: func(e Event) {
+		if e.Kind == HandshakeDone {
+			observed <- e.Conn
+		}
+	}}
+	dialer := &Dialer{Scope: c.NewScope(), Config: &tls.Config{RootCAs: ca.Pool(), ServerName: serverName}}
+	conn := tlstest.Must(dialer.DialTLSContext(t.Context(), "tcp", server.Addr))
+	defer conn.Close()
+	watched := <-observed
+	got := make(chan error)
+	go func() {
+		_, err := watched.WaitSession(t.Context())
+		got <- err
+	}()
+	time.Sleep(20 * time.Millisecond) // until it waits
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Second)))
+	exchange(t, conn)
+	conn.Close()
+	require.ErrorIs(t, <-got, ErrNoTicket)
+}

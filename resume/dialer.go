@@ -59,7 +59,8 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (*Conn, 
 // Such a connection takes and receives its own sessions as every other of a
 // Dialer, and lets go of them when it is closed. What it does after the
 // handshake is not seen: an alert or an unclean end forfeits no session, its
-// Close does not wait for a ticket, and nobody can ask it for its session.
+// Close does not wait for a ticket, and nobody but Observe, which is told of
+// its Conn, can ask for its session. WaitSession of that waits for who reads.
 // NetConn returns a wrapper around the connection of NetDialer, with a NetConn
 // method of its own that returns it.
 func (d *Dialer) DialTLSContext(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -154,11 +154,14 @@ func (r *reading) endLocked() {
 // The wire's fields are set here, while nobody reads, and read by who reads
 // next, which is the caller. A pause that was meant for an earlier read is
 // over. The application's deadline is not for our read, and is put aside.
+//
+// Of an unbound connection somebody else reads, at any time, whose reads are
+// not counted here: Observe, which is told of the Conn, must not take its data.
 func (c *Conn) beginOwn(why purpose) bool {
 	r := &c.reading
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.apps > 0 || r.own != forApp || r.over || why == forSession && len(r.kept) >= maxReadAhead {
+	if c.unbound || r.apps > 0 || r.own != forApp || r.over || why == forSession && len(r.kept) >= maxReadAhead {
 		return false
 	}
 	r.own = why
