@@ -27,10 +27,12 @@ func (s *Store) Peek(ctx context.Context, visit func(key string, e cache.Entry) 
 // larger than MaxValue allows, is the error after the rest.
 func (s *Store) List(ctx context.Context) iter.Seq2[cache.Listed, error] {
 	return func(yield func(cache.Listed, error) bool) {
+		left := false // then there is nobody to hear of an error
 		err := s.peek(ctx, func(key string, e cache.Entry) bool {
-			return yield(cache.Listed{Key: key, ID: e.ID, Size: len(e.Value), Expires: e.Expires}, nil)
+			left = !yield(cache.Listed{Key: key, ID: e.ID, Size: len(e.Value), Expires: e.Expires}, nil)
+			return !left
 		}, time.Now())
-		if err != nil {
+		if err != nil && !left {
 			yield(cache.Listed{}, fail("list", err))
 		}
 	}
