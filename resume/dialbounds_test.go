@@ -33,11 +33,17 @@ func TestADialerWithoutAScopeDialsNobody(t *testing.T) {
 	d := &Dialer{Config: new(tls.Config), NetDialer: &net.Dialer{
 		Control: func(string, string, syscall.RawConn) error { dialled = true; return nil },
 	}}
-	for name, dial := range ways(d) {
-		_, err := dial("tcp", "127.0.0.1:1")
-		require.EqualError(t, err, "resume: Dialer has no Scope", name)
+	for _, none := range []*Scope{nil, new(Scope)} {
+		d.Scope = none
+		for name, dial := range ways(d) {
+			_, err := dial("tcp", "127.0.0.1:1")
+			require.EqualError(t, err, "resume: Dialer has no Scope", name)
+		}
+		_, err := d.Warm(t.Context(), "tcp", "127.0.0.1:1", 1)
+		require.ErrorIs(t, err, errNoScope)
 	}
 	require.False(t, dialled)
+	require.Equal(t, "Dialer(Scope(none))", d.String())
 }
 
 // As with tls.Dialer, a server that accepts and then says nothing is given up

@@ -91,7 +91,7 @@ var errNoScope = errors.New("resume: Dialer has no Scope")
 // that: its round trip and the network's run side by side, and what comes for a
 // dial that fails is in the pool for the next.
 func (d *Dialer) dial(ctx context.Context, network, addr string, use use) (*Conn, error) {
-	if d.Scope == nil {
+	if d.Scope == nil || d.Scope.domain == nil {
 		return nil, errNoScope
 	}
 	serverName, name := serverNames(addr, d.Config)

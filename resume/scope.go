@@ -25,7 +25,8 @@ import (
 // directly it sees nothing of it: all configurations it is plugged into share
 // their sessions, and share none with TLSConfig, NewConn and Dialer.
 //
-// All methods are safe for concurrent use.
+// All methods are safe for concurrent use. Only a ClientCache makes a Scope: a
+// Dialer takes the zero Scope for none, and most methods of that panic.
 type Scope struct {
 	domain *domain
 	view   *view // what is known of the configuration
@@ -120,6 +121,8 @@ func (s *Scope) String() string {
 	switch {
 	case s == nil:
 		return "Scope(nil)"
+	case s.domain == nil:
+		return "Scope(none)"
 	case s.domain.name == "":
 		return "Scope(unnamed)"
 	}

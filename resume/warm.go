@@ -30,7 +30,7 @@ import (
 // connection, and a TicketCaptured for each session. Stats count these
 // handshakes as full, which they are.
 func (d *Dialer) Warm(ctx context.Context, network, addr string, n int) (int, error) {
-	if d.Scope == nil {
+	if d.Scope == nil || d.Scope.domain == nil {
 		return 0, errNoScope
 	}
 	own := *d
