@@ -271,3 +271,20 @@ func TestHandshakeUsesWhatCameWhileTheStoreHadNothing(t *testing.T) {
 		checkStats(t, c)
 	})
 }
+
+// A server that many connections want is refilled by one of them at a time.
+func TestNearTierIsRefilledOnceAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFleet().cache(t)
+		c.NearTickets = 1
+		v, key, now := c.core().vault, serverKey{name: serverName}, time.Now()
+		require.True(t, v.near.begin(v, key, now))
+		require.False(t, v.near.begin(v, key, now), "under way")
+		v.near.end(key, time.Time{})
+		require.True(t, v.near.begin(v, key, now))
+		v.near.end(key, now)
+		require.False(t, v.near.begin(v, key, now), "the store has none")
+		require.True(t, v.near.begin(v, key, now.Add(nearPause)))
+		time.Sleep(2 * nearIdle) // until nobody waits for it
+	})
+}
