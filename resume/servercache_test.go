@@ -386,6 +386,9 @@ func TestConfigurationsThatWrapSessionsAreRefused(t *testing.T) {
 	made := cache.TLSConfig(nil)
 	require.Same(t, made, cache.TLSConfig(made), "it is its own")
 	require.NotPanics(t, func() { cache.NewListener(newInn(), made) })
+	made = cache.TLSConfig(nil)
+	made.WrapSession = wrapping.WrapSession
+	require.PanicsWithValue(t, errWrapped.Error(), func() { cache.NewListener(newInn(), made) })
 
 	h := newHouse(t, cache, byListener, func(server, _ *tls.Config) {
 		server.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return wrapping, nil }
@@ -393,6 +396,53 @@ func TestConfigurationsThatWrapSessionsAreRefused(t *testing.T) {
 	require.Error(t, h.dial(new(offer)).Handshake())
 	_, err := cache.core().view(h.base).forClient(&tls.ClientHelloInfo{}, nil)
 	require.ErrorIs(t, err, errWrapped)
+}
+
+// What TLSConfig made may be changed, and what it then asks of clients holds
+// wherever it is used.
+func TestWhatIsChangedInAResultOfTLSConfigHolds(t *testing.T) {
+	refuse := func(tls.ConnectionState) error { return errors.New("refused") }
+	for change, apply := range map[string]func(made *tls.Config){
+		"nothing":          func(*tls.Config) {},
+		"ClientAuth":       func(made *tls.Config) { made.ClientAuth = tls.RequireAnyClientCert },
+		"VerifyConnection": func(made *tls.Config) { made.VerifyConnection = refuse },
+		"GetConfigForClient": func(made *tls.Config) {
+			made.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("no") }
+		},
+	} {
+		for use, listen := range map[string]func(c *ServerCache, n *inn, made *tls.Config) net.Listener{
+			"itself":      func(_ *ServerCache, n *inn, made *tls.Config) net.Listener { return tls.NewListener(n, made) },
+			"NewListener": func(c *ServerCache, n *inn, made *tls.Config) net.Listener { return c.NewListener(n, made) },
+			"for a client": func(c *ServerCache, n *inn, made *tls.Config) net.Listener {
+				return c.NewListener(n, &tls.Config{
+					GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return made, nil },
+				})
+			},
+		} {
+			if change == "GetConfigForClient" && use == "for a client" {
+				continue // crypto/tls does not ask again
+			}
+			t.Run(change+" "+use, func(t *testing.T) {
+				d := new(diary)
+				h := newHouse(t, &ServerCache{Observe: d.note}, serverWay{use, func(h *house, n *inn) net.Listener {
+					made := h.cache.TLSConfig(h.base)
+					apply(made)
+					return listen(h.cache, n, made)
+				}})
+				conn := h.dial(new(offer))
+				_, err := conn.Write([]byte("x"))
+				if err == nil { // in TLS 1.3 the server may refuse later
+					_, err = conn.Read(make([]byte, 1))
+				}
+				if change != "nothing" {
+					require.Error(t, err)
+					return
+				}
+				require.NoError(t, err)
+				require.Len(t, d.reasons(HandshakeDone), 1, "it is counted once")
+			})
+		}
+	}
 }
 
 func TestGetConfigForClientKeepsWorking(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
+	"reflect"
 	"runtime"
 	"sync"
 	"weak"
@@ -51,7 +52,8 @@ func (c *serverCore) view(config *tls.Config) *serverView {
 }
 
 // viewOf remembers the views of configurations by their address. What TLSConfig
-// made has the view of what it was made from: its hooks are ours.
+// made has a view of its own, since the user may have changed it: what it asks
+// of clients now must hold.
 func (c *serverCore) viewOf(config *tls.Config) (*serverView, error) {
 	if config == nil {
 		config = &zeroConfig
@@ -59,13 +61,52 @@ func (c *serverCore) viewOf(config *tls.Config) (*serverView, error) {
 	if v := c.views.of(config); v != nil {
 		return v, nil
 	}
-	if v := c.views.ofMade(config); v != nil {
+	if made := c.views.ofMade(config); made != nil {
+		v, err := c.viewOfMade(config, made)
+		if err != nil {
+			return nil, err
+		}
 		return c.views.note(config, v), nil
 	}
 	if config.WrapSession != nil || config.UnwrapSession != nil {
 		return nil, errWrapped
 	}
 	return c.views.note(config, c.newView(config)), nil
+}
+
+// viewOfMade is newView of what TLSConfig made. The hooks that are still ours
+// give way to those they call, or each handshake would be counted twice.
+func (c *serverCore) viewOfMade(config *tls.Config, made *madeConfig) (*serverView, error) {
+	now := hooksOf(config)
+	if now.wrap != made.hooks.wrap || now.unwrap != made.hooks.unwrap {
+		return nil, errWrapped
+	}
+	v := c.newView(config)
+	if now.verify == made.hooks.verify {
+		v.verify = made.view.verify
+	}
+	if now.getConfig == made.hooks.getConfig {
+		v.getConfig = made.view.getConfig
+	}
+	return v, nil
+}
+
+// hooks are the functions of a configuration that we set, by their code. What
+// they close over is not compared: no code of ours comes from elsewhere.
+type hooks struct{ wrap, unwrap, verify, getConfig uintptr }
+
+func hooksOf(config *tls.Config) hooks {
+	code := func(f any) uintptr { return reflect.ValueOf(f).Pointer() }
+	return hooks{
+		code(config.WrapSession), code(config.UnwrapSession),
+		code(config.VerifyConnection), code(config.GetConfigForClient),
+	}
+}
+
+// A madeConfig is what TLSConfig made of a view, and the hooks it has set.
+type madeConfig struct {
+	view  *serverView
+	hooks hooks
 }
 
 // newView is a template, so that what does not change is made once and not for
@@ -155,7 +196,7 @@ func (v *serverView) forClient(hello *tls.ClientHelloInfo, l *serverLink) (*tls.
 type serverViews struct {
 	mu    sync.RWMutex // guards the rest
 	views map[*tls.Config]*serverView
-	made  map[weak.Pointer[tls.Config]]*serverView
+	made  map[weak.Pointer[tls.Config]]*madeConfig
 }
 
 // of is the view of a configuration of the user, or nil.
@@ -182,8 +223,8 @@ func (m *serverViews) note(config *tls.Config, v *serverView) *serverView {
 	return v
 }
 
-// ofMade is the view of a configuration that TLSConfig made, or nil.
-func (m *serverViews) ofMade(config *tls.Config) *serverView {
+// ofMade is what TLSConfig made a configuration of, or nil.
+func (m *serverViews) ofMade(config *tls.Config) *madeConfig {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.made[weak.Make(config)]
@@ -197,9 +238,9 @@ func (m *serverViews) noteMade(config *tls.Config, v *serverView) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.made == nil {
-		m.made = make(map[weak.Pointer[tls.Config]]*serverView)
+		m.made = make(map[weak.Pointer[tls.Config]]*madeConfig)
 	}
-	m.made[at] = v
+	m.made[at] = &madeConfig{v, hooksOf(config)}
 }
 
 // forget runs when a made configuration is gone. A weak pointer is never equal
