@@ -57,7 +57,8 @@ import (
 // never both. Errors other than ErrMiss mean that the store could not do its
 // work.
 //
-// All methods are safe for concurrent use.
+// All methods are safe for concurrent use. A method that panics ends the
+// program, as the cache calls it in goroutines of its own.
 type Store interface {
 	// Put adds entries under the key, the last of them as the newest. Without
 	// entries it does nothing.

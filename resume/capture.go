@@ -3,6 +3,7 @@ package resume
 import (
 	"bytes"
 	"crypto/tls"
+	"math"
 	"time"
 
 	"github.com/tlsresume/tlsresume/cache"
@@ -218,13 +219,15 @@ func (s *session) setEnd(o *origin, received, expires int64, now time.Time) {
 
 // limitToSecond is limit for a Unix second, unless that is noSecond, by the
 // clock by which the session was received when ours said second, in Unix
-// nanoseconds.
+// nanoseconds. A second that is too late for a time.Time is one long past there,
+// and so it is to crypto/tls, which would not use the session.
 func (s *session) limitToSecond(second, received, end int64, v verdict) {
 	if end == noSecond {
 		return
 	}
+	const latest = math.MaxInt64 + noSecond
 	var life uint64
-	if end > received {
+	if received < end && end <= latest {
 		const enough = uint64(maxTicketAge/time.Second) + 1 // a certificate may have centuries
 		life = min(uint64(end)-uint64(received), enough)
 	}

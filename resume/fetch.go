@@ -137,6 +137,7 @@ func (v *vault) bring(key serverKey, seen *view, birth uint64) (brought int, fai
 				v.failed(key, "take", err)
 				failed = err
 			}
+			entries = eachOnce(entries)
 			// What the writer is putting may have ended since: as soon as it
 			// hears from the store, it dooms that.
 			if v.isPutting(entries) && !v.awaitWriting(ctx, key) {
@@ -163,6 +164,18 @@ func (v *vault) bring(key serverKey, seen *view, birth uint64) (brought int, fai
 		v.returnEarly(key, place, early, birth)
 	}
 	return brought, failed
+}
+
+// eachOnce leaves out what a store hands out a second time in one answer, against
+// its contract: both would be offered.
+func eachOnce(entries []cache.Entry) []cache.Entry {
+	kept := entries[:0:0]
+	for _, e := range entries {
+		if !slices.ContainsFunc(kept, func(other cache.Entry) bool { return other.ID == e.ID }) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }
 
 // batch is how many sessions of a key to take at a time: one for each caller

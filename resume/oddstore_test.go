@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -100,4 +101,30 @@ func TestAClientsCertificateThatIsNoneBoundsNothing(t *testing.T) {
 		p.bound(t, scope, true)
 		require.True(t, p.bound(t, scope, true).ConnectionState().DidResume, why)
 	}
+}
+
+// A store that hands an entry out twice in one answer costs no ticket its single
+// use.
+func TestWhatAStoreHandsOutTwiceIsUsedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, f := newPeer(t), newFleet()
+		a := f.cache(t)
+		p.stock(t, a.Scope("tenant"), 2)
+		flush(t, a)
+		twice := odd{f.shelf, func(_ string, taken []cache.Entry, err error) ([]cache.Entry, error) {
+			return append(taken, taken...), err
+		}}
+		b := &ClientCache{Store: Seal(twice, f.keys)}
+		t.Cleanup(func() { b.Close() })
+		before := p.seen.Counts()
+		for range 4 {
+			conn := b.Scope("tenant").NewConn(p.serve(), p.client)
+			require.NoError(t, conn.Handshake())
+			conn.NetConn().Close() // it brings no other
+			conn.Close()
+		}
+		after := p.seen.Counts()
+		require.Equal(t, 2, after.Offered-before.Offered)
+		require.Zero(t, after.Reused)
+	})
 }

@@ -81,10 +81,13 @@ var (
 
 // Open opens the store in a directory, and makes the directory if there is
 // none. It fails if the directory is a symbolic link, belongs to somebody else
-// or can be written by others.
+// or can be written by others, and if it has no name: "." is the current one.
 func Open(dir string, opts Options) (*Store, error) {
 	if err := opts.fill(); err != nil {
 		return nil, fmt.Errorf("dirstore: %w", err)
+	}
+	if dir == "" { // of a variable that is not set, say; filepath.Abs takes it for "."
+		return nil, errors.New("dirstore: no directory is named")
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -130,6 +130,14 @@ func TestOpenRefusesNegativeOptions(t *testing.T) {
 	require.NoDirExists(t, dir)
 }
 
+// A variable that is not set is not the current directory.
+func TestOpenRefusesNoName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	_, err := dirstore.Open("", dirstore.Options{})
+	require.ErrorContains(t, err, "no directory is named")
+	open(t, ".", dirstore.Options{})
+}
+
 func TestOpenMakesTheDirectoryAndThoseAbove(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b", "store")
 	put(t, open(t, dir, dirstore.Options{}), "k", "a")
