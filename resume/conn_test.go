@@ -59,6 +59,32 @@ func TestReadDeadlineSetBesideWaitSessionHoldsForLaterReads(t *testing.T) {
 	})
 }
 
+// WaitSession gives way to a Read, whose deadline it would sit out otherwise.
+func TestReadIsNotHeldUpByWaitSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, func(server, _ *tls.Config) { server.SessionTicketsDisabled = true })
+		client, server := tlstest.Pipe()
+		go tls.Server(server, p.server).Handshake() // and no more
+		conn := new(ClientCache).NewScope().NewConn(client, p.client)
+		defer server.Close()
+		defer conn.Close()
+		require.NoError(t, conn.Handshake())
+		waited := make(chan error, 1)
+		go func() {
+			_, err := conn.WaitSession(t.Context())
+			waited <- err
+		}()
+		synctest.Wait() // it reads
+		defer time.AfterFunc(time.Minute, func() { server.Close() }).Stop()
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Second)))
+		_, err := conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Empty(t, waited)
+		require.NoError(t, conn.Close())
+		require.ErrorIs(t, <-waited, ErrNoTicket)
+	})
+}
+
 // A callback that panics over one session of a connection that failed does not
 // save the others.
 func TestForfeitReachesAllSessionsThoughACallbackPanics(t *testing.T) {

@@ -388,6 +388,7 @@ func TestSessionOfUnknownWhereaboutsIsNotUsedTwice(t *testing.T) {
 				if row.taken {
 					require.Equal(t, Failed, session.Status())
 					require.Equal(t, "store", session.Reason())
+					require.Zero(t, a.Stats().Pooled)
 					require.False(t, resumes(t, p, a.Scope("tenant")))
 				} else {
 					require.Equal(t, Resumable, session.Status())
