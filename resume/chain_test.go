@@ -125,3 +125,22 @@ func TestMissEndsNoChainBeforeItsTime(t *testing.T) {
 	c.endChain(key, now.Add(day))
 	require.Equal(t, now.Add(day).UnixNano(), c.joinChain(key, day, now.Add(day).UnixNano()))
 }
+
+// A chain goes on in other processes, each of which knows of it by the record.
+func TestChainThroughAStoreIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		step, bound := 23*time.Hour, 7*day
+		p, f := newPeer(t, longLived), newFleet()
+		began := time.Now().Add(-bound)
+		for range 10 {
+			now, process := time.Now(), f.cache(t)
+			resumed := resumes(t, p, process.Scope("tenant"))
+			require.NoError(t, process.Close())
+			require.Equal(t, now.Sub(began) < bound, resumed, "%v after the full handshake", now.Sub(began))
+			if !resumed {
+				began = now
+			}
+			time.Sleep(step)
+		}
+	})
+}
