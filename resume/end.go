@@ -202,12 +202,10 @@ func (c *Conn) collect() {
 	}
 	defer time.AfterFunc(drainTime, func() {
 		c.interrupt()
-		switch {
-		case c.writes.Load() > 0:
-			c.wire.Close() // which is what this Close is for
-		case !c.handsBack(drainTime):
-			c.tls.CloseWrite()
-			c.wire.Close()
+		// That of crypto/tls, since a Write may begin as we look: CloseWrite
+		// would wait for it.
+		if c.writes.Load() > 0 || !c.handsBack(drainTime) {
+			c.tls.Close()
 		}
 	}).Stop()
 	buf := make([]byte, 512) // tickets stay inside crypto/tls: this is for data
