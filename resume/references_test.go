@@ -437,3 +437,28 @@ func TestCloseTakesNoTicketFromAConnectionClosedUnderneath(t *testing.T) {
 		require.EqualValues(t, 1, checkStats(t, c).Captured, "by the one Close that came first")
 	})
 }
+
+// Of several configurations the newest session is looked for in each, and of
+// those that are found the others are let go of.
+func TestLookingForTheNewestKeepsNoReference(t *testing.T) {
+	p, c := newPeer(t), new(ClientCache)
+	scope := c.NewScope()
+	var configs []*tls.Config
+	for _, version := range []uint16{0, tls.VersionTLS12, tls.VersionTLS13} {
+		config := p.client.Clone()
+		config.MinVersion = version
+		configs = append(configs, config)
+	}
+	for _, config := range append(configs, configs[0]) { // the newest is the last seen, then the first
+		p.client = config
+		conn := p.bound(t, scope, true)
+		conn.Close()
+		handle := scope.Get1Session(serverName)
+		require.Equal(t, c.core().serial.Load(), handle.s.serial)
+		handle.Release()
+	}
+	c.core().pool.RemoveIf(func(_ serverKey, s *session) bool {
+		require.Equal(t, int32(1), s.refs.Load(), "the pool's")
+		return false
+	})
+}
