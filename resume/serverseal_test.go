@@ -3,6 +3,7 @@ package resume
 import (
 	"bytes"
 	"crypto/tls"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,4 +170,25 @@ func TestEarlyDataIsNotAcceptedUnlessAskedFor(t *testing.T) {
 		require.Equal(t, cache.EarlyData, got.EarlyData)
 		require.Equal(t, cache.EarlyData, said)
 	}
+}
+
+// A stateless session that comes back is the one that was sent: by its ID, its
+// size and the references that hold it.
+func TestAStatelessSessionIsKnownByItsTicket(t *testing.T) {
+	h := newHouse(t, &ServerCache{Keyring: newFleet().keys}, byListener)
+	c := h.cache.core()
+	v := c.view(h.base)
+	cs := tls.ConnectionState{Version: tls.VersionTLS13, ServerName: serverName, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
+	link := &serverLink{core: c}
+	link.wire = serverWire{Conn: deadConn{Conn: new(net.TCPConn)}, link: link}
+	label := v.wrap(link, &cs, serverState(t, h))
+	sent := link.session()
+	require.Equal(t, ticket.ID(label), sent.id)
+	require.EqualValues(t, 1, sent.refs.Load(), "the connection's")
+
+	back, _, missing := v.find(nil, label, &cs, time.Now())
+	require.Empty(t, missing)
+	require.Equal(t, sent.id, back.id)
+	require.Equal(t, sent.info().Size, back.info().Size)
+	require.EqualValues(t, 1, back.refs.Load(), "ours")
 }
