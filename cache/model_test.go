@@ -17,6 +17,7 @@ import (
 // also a place in the order.
 type model struct {
 	maxKeys, maxPerKey, maxGroups int
+	forgetEmpty                   bool
 	keys                          []*modelKey
 	hand                          *modelKey // nil: at the oldest
 	dropped                       []gone
@@ -92,8 +93,17 @@ func (m *model) swapNote(name byte, was, note int64) bool {
 	if k == nil && note == 0 || k != nil && k.note != was || k == nil && was != 0 {
 		return k == nil && was == 0
 	}
-	m.touch(name).note = note
+	k = m.touch(name)
+	k.note = note
+	m.tidy(k)
 	return true
+}
+
+// tidy is what a take and a note that was changed leave behind.
+func (m *model) tidy(k *modelKey) {
+	if m.forgetEmpty && k.idle() {
+		m.forget(k)
+	}
 }
 
 func (m *model) note(name byte) int64 {
@@ -195,6 +205,7 @@ func (m *model) take(name byte, group *string, now time.Time, pick func(int) cac
 		return placed{}, false
 	}
 	k.touched = true
+	defer m.tidy(k)
 	for _, v := range k.values(group) {
 		verdict := pick(v.v)
 		switch {
@@ -253,11 +264,12 @@ type heldItem struct {
 	placed placed
 }
 
-func newPair(t *testing.T) *pair {
-	p := &pair{t: t, model: &model{maxKeys: 4, maxPerKey: 2, maxGroups: 3}}
+func newPair(t *testing.T, forgetEmpty bool) *pair {
+	p := &pair{t: t, model: &model{maxKeys: 4, maxPerKey: 2, maxGroups: 3, forgetEmpty: forgetEmpty}}
 	p.pool = cache.NewPool(cache.Options[byte, int]{
 		MaxKeys: p.model.maxKeys, MaxPerKey: p.model.maxPerKey, MaxGroups: p.model.maxGroups,
-		Dropped: func(_ byte, v int, why cache.Cause) { p.dropped = append(p.dropped, gone{v, why}) },
+		ForgetEmpty: forgetEmpty,
+		Dropped:     func(_ byte, v int, why cache.Cause) { p.dropped = append(p.dropped, gone{v, why}) },
 	})
 	return p
 }
@@ -328,10 +340,14 @@ func verdict(arg byte, v int) cache.Verdict {
 	return cache.Verdict((v + int(arg)) % 4)
 }
 
-// run plays operations, three bytes each, on the pool and on the model. The
+// run plays operations, three bytes each, on pools and on their models. The
 // bytes are the operation, its key and group, and its argument.
 func run(t *testing.T, ops []byte) {
-	p := newPair(t)
+	runOn(newPair(t, false), ops)
+	runOn(newPair(t, true), ops)
+}
+
+func runOn(p *pair, ops []byte) {
 	groups := [5]string{"", "b", "c", "d", "e"}
 	now := noon
 	for n := 0; len(ops) >= 3; n, ops = n+1, ops[3:] {
@@ -345,7 +361,7 @@ func run(t *testing.T, ops []byte) {
 			p.take(key, nil, now, pick)
 		case 4:
 			goes := func(v placed) bool { return !now.Before(v.expires) }
-			require.Equal(t, p.model.sweep(cache.Expired, goes), p.pool.Sweep(now))
+			require.Equal(p.t, p.model.sweep(cache.Expired, goes), p.pool.Sweep(now))
 		case 6, 7:
 			p.take(key, &group, now, pick)
 		case 8:
@@ -356,15 +372,15 @@ func run(t *testing.T, ops []byte) {
 			was, note := int64(arg/4%4), int64(arg%4)
 			if arg < 128 { // as it is
 				was = p.model.note(key)
-				require.Equal(t, was, p.pool.Note(key))
+				require.Equal(p.t, was, p.pool.Note(key))
 			}
-			require.Equal(t, p.model.swapNote(key, was, note), p.pool.SwapNote(key, was, note))
+			require.Equal(p.t, p.model.swapNote(key, was, note), p.pool.SwapNote(key, was, note))
 		case 11:
 			match := func(key byte) bool { return key%4 == arg%4 }
 			p.pool.ForgetNotes(match)
 			p.model.forgetNotes(match)
 		case 12:
-			require.Equal(t, p.model.note(key), p.pool.Note(key))
+			require.Equal(p.t, p.model.note(key), p.pool.Note(key))
 		}
 		p.same()
 	}
@@ -374,7 +390,7 @@ func run(t *testing.T, ops []byte) {
 	}
 	p.same()
 	for key := range byte(6) {
-		require.Equal(t, p.model.note(key), p.pool.Note(key))
+		require.Equal(p.t, p.model.note(key), p.pool.Note(key))
 	}
 }
 
