@@ -35,6 +35,11 @@ func TestStateThatDoesNotFoldIsKeptVerbatim(t *testing.T) {
 		{"257 do not", func() wire { return newWire(many...) }, formVerbatim},
 		{"a chain of 255", func() wire { w := newWire(many[0]); w.chains = chainOf(255); return w }, formCompact},
 		{"a chain of 256", func() wire { w := newWire(many[0]); w.chains = chainOf(256); return w }, formVerbatim},
+		{"two chains", func() wire {
+			w := newWire(many[0])
+			w.chains = append(chainOf(2), appendVector(nil, 3, appendVector(nil, 3, many[1]))...)
+			return w
+		}, formCompact},
 		{"a list above the bound", func() wire { return newWire(huge) }, formVerbatim},
 		{"a chain above the bound", func() wire {
 			w := newWire(many[0])
