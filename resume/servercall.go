@@ -24,7 +24,7 @@ func (s *serverStore) call(l *serverLink, name, verb string, f func(context.Cont
 	began, late := time.Now(), s.row(verb)
 	patience := l.patience()
 	// Not asked at all: no event, since the one that was too slow had one.
-	if patience <= 0 || began.UnixNano() < s.paused.Load() {
+	if until := s.paused.Load(); patience <= 0 || until != nil && began.Before(*until) {
 		return nil, errStorePaused
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -74,7 +74,8 @@ func (s *serverStore) slow(l *serverLink, name string, late *atomic.Int32, began
 	l.wait(now.Sub(began))
 	// Several in a row: a single slow call is the network's, or this machine's.
 	if late.Add(1) >= maxLateCalls {
-		s.paused.Store(now.Add(storePause).UnixNano())
+		until := now.Add(storePause)
+		s.paused.Store(&until)
 	}
 	s.failed(name, "slow", err)
 	return err

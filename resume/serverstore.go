@@ -35,8 +35,8 @@ type serverStore struct {
 	// that hangs would gather one goroutine for each handshake.
 	slots chan struct{} // bounds the calls that run
 
-	lateTakes, latePuts atomic.Int32 // calls in a row that were too slow
-	paused              atomic.Int64 // until when nobody waits for the store, in Unix nanoseconds
+	lateTakes, latePuts atomic.Int32              // calls in a row that were too slow
+	paused              atomic.Pointer[time.Time] // until when nobody waits for the store; or nil
 }
 
 // newServerStore is nil for none: sessions are then in memory.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -267,6 +268,19 @@ func TestNobodyWaitsForAStoreThatWasJustTooSlow(t *testing.T) {
 		require.Equal(t, before+1, r.shelf.size(), "it is asked again")
 		time.Sleep(time.Minute)
 	})
+}
+
+// A pause ends though the wall clock was set back by an hour meanwhile. (Times
+// in a bubble have no other reading than that clock's.)
+func TestAPauseGoesByTheClockThatIsNeverSet(t *testing.T) {
+	r := newRow(t, 1, byListener)
+	until := time.Now()
+	*(*uint64)(unsafe.Pointer(&until)) += uint64(time.Hour/time.Second) << 30 // its seconds by the wall clock
+	require.Negative(t, time.Until(until))
+	require.Equal(t, time.Hour, time.Until(until.Round(0)).Round(time.Hour))
+	r.servers[0].cache.core().store.paused.Store(&until)
+	r.servers[0].call(nil)
+	require.Equal(t, 1, r.shelf.size())
 }
 
 // A quick Put does not make up for a slow Take, as most handshakes make both.
